@@ -1,0 +1,14 @@
+import type { Element } from '../chain.ts'
+import { key, withValue, type Key } from '../ctx.ts'
+
+/** URL of the next hop, `unix:///path` or `tcp://host:port`; left by whoever chose it, read by `dial`. */
+export const clientUrl: Key<string> = key('client url')
+
+/** Sends every call of the chain to one URL. */
+export function toUrl(url: string): Element {
+  return {
+    name: 'clienturl',
+    request: (ctx, req, next) => next.request(withValue(ctx, clientUrl, url), req),
+    close: (ctx, conn, next) => next.close(withValue(ctx, clientUrl, url), conn),
+  }
+}
