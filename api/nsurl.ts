@@ -202,8 +202,7 @@ function tokenAt(text: string, start: number, shape: RegExp): { value: string; e
   } catch {
     throw new NsUrlError(text, start, 'percent-encoded UTF-8', raw.length)
   }
-  // oxlint-disable-next-line no-control-regex -- they are what is looked for
-  if (/[\u0000-\u001f\u007f-\u009f]/.test(value))
+  if (/\p{Cc}/u.test(value))
     throw new NsUrlError(text, start, 'no control characters', raw.length)
   return { value, end }
 }
