@@ -33,7 +33,7 @@ export class NsmError extends Error {
     this.code = code
   }
 
-  /** Converts whatever was thrown; a gRPC status keeps its code, an abort becomes CANCELLED, a time-out DEADLINE_EXCEEDED. */
+  /** Converts whatever was thrown; a gRPC status, by number or by name, keeps its code, an abort becomes CANCELLED, a time-out DEADLINE_EXCEEDED. */
   static from(reason: unknown): NsmError {
     if (reason instanceof NsmError) return reason
     if (!(reason instanceof Error)) return new NsmError('UNKNOWN', String(reason))
@@ -45,7 +45,8 @@ function codeOf(err: Error): Code {
   if (err.name === 'AbortError') return 'CANCELLED'
   if (err.name === 'TimeoutError') return 'DEADLINE_EXCEEDED'
   const { code } = err as { code?: unknown }
-  return (typeof code === 'number' ? names.get(code) : undefined) ?? 'UNKNOWN'
+  if (typeof code === 'number') return names.get(code) ?? 'UNKNOWN'
+  return typeof code === 'string' && Object.hasOwn(codes, code) ? (code as Code) : 'UNKNOWN'
 }
 
 /** grpc-js puts "13 INTERNAL: " before the text; `details` is the text alone. */

@@ -33,6 +33,8 @@ export function parseSpiffeId(text: string): SpiffeId {
 
 /** Puts an ID together; `path` is empty or begins with a slash. @throws SpiffeError INVALID_ARGUMENT. */
 export function formatSpiffeId(trustDomain: string, path: string): string {
+  checkTrustDomain(trustDomain)
+  if (path !== '' && !path.startsWith('/')) throw invalid(`path ${quote(path)} does not begin with a slash`)
   return parseSpiffeId(`${scheme}${trustDomain}${path}`).id
 }
 
