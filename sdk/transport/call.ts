@@ -23,6 +23,8 @@ export const outgoingCall: Key<Call> = key('outgoing call')
 export const tokenHeader = 'nsm-client-token'
 export const tokenExpiresHeader = 'nsm-client-token-expires'
 export const pathHeader = 'path'
+/** Ours: a server that answers with it closes received descriptors after each call, so that its session can be shared. */
+export const keepsNoDescriptorsHeader = 'nsm-keeps-no-descriptors'
 
 export function newCall(): Call {
   return { requestHeaders: new Map(), responseHeaders: new Map() }

@@ -1,0 +1,79 @@
+import type { IncomingHttpHeaders } from 'node:http2'
+import { timeLeft, valueOf, type Ctx } from '../ctx.ts'
+import { NsmError } from '../errors.ts'
+import type { TokenGenerator } from '../tokens.ts'
+import { outgoingCall, tokenExpiresHeader, tokenHeader } from './call.ts'
+import type { OutgoingRpc } from './client-session.ts'
+import type { Codec, Method } from './methods.ts'
+import type { Caller } from './remote-services.ts'
+import type { SecureSession } from './session.ts'
+
+/** Calls on `session`. Without `tokens`, calls carry none (health, IPAM; wire contract §3.3). */
+export function callerOf(
+  session: SecureSession,
+  tokens: TokenGenerator | undefined,
+  onHeaders: (headers: IncomingHttpHeaders) => void,
+): Caller {
+  const { peer, grpc } = session
+
+  const rpcOf = (ctx: Ctx, path: string, message: Uint8Array): OutgoingRpc => {
+    const call = valueOf(ctx, outgoingCall)
+    return {
+      path,
+      message,
+      headers: { ...Object.fromEntries(call?.requestHeaders ?? []), ...tokenHeaders(session, tokens) },
+      signal: ctx.signal,
+      timeoutMs: budgetOf(ctx),
+      onHeaders(headers) {
+        onHeaders(headers)
+        if (call === undefined) return
+        call.answeredBy = peer
+        for (const [name, value] of Object.entries(headers)) {
+          if (!name.startsWith(':') && value !== undefined) call.responseHeaders.set(name, String(value))
+        }
+      },
+    }
+  }
+
+  return {
+    async unary(ctx, method, request) {
+      const rpc = rpcOf(ctx, method.path, method.request.encode(request).finish())
+      return decoded(method, await grpc.unary(rpc))
+    },
+    async *stream(ctx, method, request) {
+      const rpc = rpcOf(ctx, method.path, method.request.encode(request).finish())
+      for await (const bytes of grpc.stream(rpc)) yield decoded(method, bytes)
+    },
+  }
+}
+
+/** Made per call, just before HEADERS: both end with the session's SVIDs. */
+function tokenHeaders(
+  { peer }: SecureSession,
+  tokens: TokenGenerator | undefined,
+): Readonly<Record<string, string>> {
+  if (tokens === undefined) return {}
+  const { token, expires } = tokens(peer)
+  return { [tokenHeader]: token, [tokenExpiresHeader]: rfc3339Nano(expires) }
+}
+
+function rfc3339Nano(date: Date): string {
+  return date.toISOString().replace('Z', '000000Z')
+}
+
+function budgetOf(ctx: Ctx): number | undefined {
+  const left = timeLeft(ctx)
+  if (left === 0) throw new NsmError('DEADLINE_EXCEEDED', 'no time is left for the call')
+  return left
+}
+
+function decoded<Response>(
+  method: Pick<Method<never, Response>, 'path'> & { response: Codec<Response> },
+  bytes: Buffer,
+): Response {
+  try {
+    return method.response.decode(bytes)
+  } catch (cause) {
+    throw new NsmError('INTERNAL', `answer of ${method.path} is not readable as protobuf`, { cause })
+  }
+}
