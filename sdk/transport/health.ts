@@ -39,7 +39,7 @@ export function health(services: readonly string[]): Health {
     },
     set(service, status) {
       states.set(service, status)
-      for (const wake of [...waiting]) wake()
+      for (const wake of waiting) wake()
     },
   }
 }

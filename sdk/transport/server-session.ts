@@ -112,7 +112,7 @@ function accept(
     const timeoutMs = parseTimeout(textOf(headers['grpc-timeout']))
     return newServedCall(stream, headers, method, { ...options, timeoutMs })
   } catch (reason) {
-    refuse(stream, NsmError.from(reason))
+    refuse({ stream, options }, NsmError.from(reason))
     return undefined
   }
 }
@@ -148,7 +148,7 @@ function receive(served: ServedCall): void {
   const reader = messageReader(options.maxRequestBytes)
   const messages: Buffer[] = []
   const late = (): void =>
-    refuse(stream, new NsmError('DEADLINE_EXCEEDED', `request did not arrive in ${options.bodyTimeoutMs} ms`))
+    refuse(served, new NsmError('DEADLINE_EXCEEDED', `request did not arrive in ${options.bodyTimeoutMs} ms`))
   const disarm = options.clock.after(options.bodyTimeoutMs, late)
   stream.once('close', disarm)
   stream.on('data', (chunk: Buffer) => {
@@ -157,7 +157,7 @@ function receive(served: ServedCall): void {
       if (messages.length > 1) throw new NsmError('INTERNAL', 'request has more than one message')
     } catch (reason) {
       stream.removeAllListeners('data').removeAllListeners('end')
-      refuse(stream, NsmError.from(reason))
+      refuse(served, NsmError.from(reason))
     }
   })
   stream.once('end', () => {
@@ -165,7 +165,7 @@ function receive(served: ServedCall): void {
     const [message] = messages
     if (stream.destroyed || stream.aborted) return
     if (message === undefined || reader.partial) {
-      refuse(stream, new NsmError('INTERNAL', 'request ended before its message was whole'))
+      refuse(served, new NsmError('INTERNAL', 'request ended before its message was whole'))
     } else {
       void serve(served, message)
     }
@@ -178,7 +178,7 @@ async function serve(served: ServedCall, message: Buffer): Promise<void> {
     if (method.kind === 'unary') sendWhole(served, await method.handle(ctx, message))
     else await sendStream(served, method.handle(ctx, message))
   } catch (reason) {
-    refuse(stream, NsmError.from(reason))
+    refuse(served, NsmError.from(reason))
   }
 }
 
@@ -216,7 +216,7 @@ function open({ stream, options, call }: ServedCall): void {
 }
 
 /** Answers with a status alone, or ends an answer that has begun with it. Never throws. */
-function refuse(stream: ServerHttp2Stream, err: NsmError): void {
+function refuse({ stream, options }: Pick<ServedCall, 'stream' | 'options'>, err: NsmError): void {
   if (isGone(stream)) return
   if (stream.headersSent) {
     stream.removeAllListeners('wantTrailers')
@@ -225,7 +225,10 @@ function refuse(stream: ServerHttp2Stream, err: NsmError): void {
     return
   }
   try {
-    stream.respond({ ':status': 200, 'content-type': grpcType, ...statusHeaders(err) }, { endStream: true })
+    stream.respond(
+      { ':status': 200, 'content-type': grpcType, ...options.headers, ...statusHeaders(err) },
+      { endStream: true },
+    )
   } catch {
     stream.close(constants.NGHTTP2_INTERNAL_ERROR)
     return

@@ -5,6 +5,7 @@ import { systemClock, type Clock } from '../clock.ts'
 import { NsmError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { keepsNoDescriptorsHeader } from './call.ts'
+import { handshakes } from './handshakes.ts'
 import { listen, type Listener, type RawConnection } from './listen.ts'
 import { serveSession, type ServerSession } from './server-session.ts'
 import { servedMethods, type Services } from './services.ts'
@@ -59,6 +60,8 @@ const defaults: Required<ServerLimits> = {
   bodyTimeoutMs: 10_000,
 }
 
+const answerHeaders = { [keepsNoDescriptorsHeader]: 'true' }
+
 /** Serves gRPC over mutual TLS. @throws NsmError INVALID_ARGUMENT or UNAVAILABLE when one of the URLs cannot be listened on. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { log } = options
@@ -94,21 +97,15 @@ interface Sessions {
 function newSessions(options: ServerOptions): Sessions {
   const { log, source, authorise = anyId, clock = systemClock } = options
   const limits = { ...defaults, ...options.limits }
-  const methods = servedMethods(options.services)
-  const headers = { [keepsNoDescriptorsHeader]: 'true' }
-  /** Oldest first. */
-  const handshakes = new Set<AbortController>()
+  const shared = { ...limits, methods: servedMethods(options.services), log, clock, headers: answerHeaders }
+  const pending = handshakes({ max: limits.maxHandshakes, timeoutMs: limits.handshakeTimeoutMs }, clock)
   const sessions = new Set<ServerSession>()
   let onIdle: (() => void) | undefined
   let closing = false
 
   const serve = async (raw: RawConnection, signal: AbortSignal): Promise<void> => {
-    const { socket, spiffeId, certificate, localSvid } = await secureServerSocket(
-      raw.socket,
-      source,
-      authorise,
-      signal,
-    )
+    const secured = await secureServerSocket(raw.socket, source, authorise, signal)
+    const { socket, spiffeId, certificate, localSvid } = secured
     const peer = { spiffeId: spiffeId.id, certificate, localSvid, descriptors: raw.descriptors }
     socket.on('error', (err) =>
       log.debug({ err: err.message, spiffe_id: peer.spiffeId }, 'connection failed'),
@@ -116,7 +113,7 @@ function newSessions(options: ServerOptions): Sessions {
     signal.throwIfAborted()
     // Node clears it for sockets of a tls.Server alone, and HTTP/2 would wait for a 'secureConnect' that never comes.
     Object.assign(socket, { secureConnecting: false })
-    const session = serveSession(socket, { ...limits, methods, peer, log, clock, headers }, () => {
+    const session = serveSession(socket, { ...shared, peer }, () => {
       sessions.delete(session)
       if (sessions.size === 0) onIdle?.()
     })
@@ -127,35 +124,22 @@ function newSessions(options: ServerOptions): Sessions {
     async add(raw) {
       // An unhandled 'error' would end the process; the handshake tells what went wrong.
       raw.socket.on('error', () => undefined)
-      if (closing || sessions.size + handshakes.size >= limits.maxConnections) {
-        log.warn({ connections: sessions.size }, 'connection refused: too many, or stopping')
-        raw.socket.destroy()
-        return
-      }
-      const [oldest] = handshakes
-      if (handshakes.size >= limits.maxHandshakes)
-        oldest?.abort(new NsmError('RESOURCE_EXHAUSTED', 'crowded out'))
-      const controller = new AbortController()
-      handshakes.add(controller)
-      const disarm = clock.after(limits.handshakeTimeoutMs, () =>
-        controller.abort(
-          new NsmError('DEADLINE_EXCEEDED', `no handshake in ${limits.handshakeTimeoutMs} ms`),
-        ),
-      )
       try {
-        await serve(raw, controller.signal)
-      } catch (err) {
-        log.info({ err: String(err) }, 'connection refused')
+        if (closing) throw new NsmError('UNAVAILABLE', 'server is stopping')
+        if (sessions.size >= limits.maxConnections) {
+          throw new NsmError('RESOURCE_EXHAUSTED', `more than ${limits.maxConnections} sessions at once`)
+        }
+        await pending.run((signal) => serve(raw, signal))
+      } catch (reason) {
+        const err = reason instanceof Error ? reason.message : String(reason)
+        log.info({ err }, 'connection refused')
         raw.socket.destroy()
-      } finally {
-        disarm()
-        handshakes.delete(controller)
       }
     },
 
     async close(graceMs) {
       closing = true
-      for (const controller of handshakes) controller.abort(new NsmError('UNAVAILABLE', 'server is stopping'))
+      pending.abort(new NsmError('UNAVAILABLE', 'server is stopping'))
       for (const session of sessions) session.close()
       if (sessions.size === 0) return
       const idle = new Promise<void>((resolve) => (onIdle = resolve))
