@@ -173,7 +173,7 @@ function receive(served: ServedCall): void {
 }
 
 async function serve(served: ServedCall, message: Buffer): Promise<void> {
-  const { stream, method, ctx } = served
+  const { method, ctx } = served
   try {
     if (method.kind === 'unary') sendWhole(served, await method.handle(ctx, message))
     else await sendStream(served, method.handle(ctx, message))
