@@ -1,0 +1,113 @@
+import {
+  commonVariables,
+  unsupportedEverywhere,
+  type CommonConfig,
+} from '@nsm/sdk/process/common-variables.js'
+import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
+import { custom, map, optional, text, type Variable } from '@nsm/sdk/process/variables.js'
+import { imageFault, quantityFault } from './kubernetes-values.ts'
+
+/** Configuration of the admission webhook (wire contract §7.2). */
+export interface WebhookConfig extends CommonConfig {
+  readonly name: string
+  readonly serviceName: string
+  readonly namespace: string
+  readonly listenOn: string
+  readonly annotation: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly nsurlEnvName: string
+  readonly initContainerImages: readonly string[]
+  readonly containerImages: readonly string[]
+  /** Name → value. */
+  readonly envs: Readonly<Record<string, string>>
+  readonly certFilePath: string | undefined
+  readonly keyFilePath: string | undefined
+  readonly caBundleFilePath: string | undefined
+  readonly namespacesFile: string | undefined
+  readonly limitsMemory: string
+  readonly limitsCpu: string
+  readonly requestsMemory: string
+  readonly requestsCpu: string
+}
+
+/** Reads it from the environment. */
+export const webhookConfig: ConfigSchema<WebhookConfig> = defineConfig<WebhookConfig>(
+  {
+    ...commonVariables(':8080'),
+    name: text('NSM_NAME', 'admission-webhook-k8s', 'name of this webhook'),
+    serviceName: text('NSM_SERVICE_NAME', 'default', 'Service in front of it, for the certificate'),
+    namespace: text('NSM_NAMESPACE', 'default', 'namespace of that Service, for the certificate'),
+    listenOn: text('NSM_LISTEN_ON', ':443', 'HTTPS address: host:port or :port'),
+    annotation: text(
+      'NSM_ANNOTATION',
+      'networkservicemesh.io',
+      'annotation that holds the network service URLs',
+    ),
+    labels: map('NSM_LABELS', '', 'labels put on injected pods'),
+    nsurlEnvName: text('NSM_NSURL_ENV_NAME', 'NSM_NETWORK_SERVICES', 'variable that gets the URLs'),
+    initContainerImages: images('NSM_INIT_CONTAINER_IMAGES', '', 'images injected as init containers'),
+    containerImages: images('NSM_CONTAINER_IMAGES', undefined, 'images injected as native sidecars'),
+    envs: assignments('NSM_ENVS', '', 'list of NAME=value for the injected containers'),
+    certFilePath: optional(
+      text('NSM_CERT_FILE_PATH', undefined, 'serving certificate, PEM; unset = made in process'),
+    ),
+    keyFilePath: optional(text('NSM_KEY_FILE_PATH', undefined, 'its private key, PEM')),
+    caBundleFilePath: optional(
+      text('NSM_CA_BUNDLE_FILE_PATH', undefined, 'where the CA of a certificate made in process is written'),
+    ),
+    namespacesFile: optional(
+      text('NSM_NAMESPACES_FILE', undefined, 'JSON list of Namespace objects, read again when it changes'),
+    ),
+    limitsMemory: quantity('NSM_SIDECAR_LIMITS_MEMORY', '96Mi', 'memory limit of the injected containers'),
+    limitsCpu: quantity('NSM_SIDECAR_LIMITS_CPU', '200m', 'CPU limit of the injected containers'),
+    requestsMemory: quantity(
+      'NSM_SIDECAR_REQUESTS_MEMORY',
+      '24Mi',
+      'memory request of the injected containers',
+    ),
+    requestsCpu: quantity('NSM_SIDECAR_REQUESTS_CPU', '10m', 'CPU request of the injected containers'),
+  },
+  {
+    ...unsupportedEverywhere,
+    NSM_WEBHOOK_MODE: 'the serving certificate comes from files or is made in process',
+    NSM_KUBELET_QPS: 'this webhook asks the API server nothing',
+  },
+)
+
+function images(name: string, fallback: string | undefined, meaning: string): Variable<readonly string[]> {
+  const read = (value: string): readonly string[] => {
+    const items = value === '' ? [] : value.split(',').map((item) => item.trim())
+    for (const image of items) {
+      const fault = imageFault(image)
+      if (fault !== undefined) throw new Error(`must be a list of images; ${fault}`)
+    }
+    return items
+  }
+  return custom('list of images', read, [name, fallback, meaning])
+}
+
+function quantity(name: string, fallback: string, meaning: string): Variable<string> {
+  const read = (value: string): string => {
+    const fault = quantityFault(value)
+    if (fault !== undefined) throw new Error(fault)
+    return value
+  }
+  return custom('quantity', read, [name, fallback, meaning])
+}
+
+function assignments(
+  name: string,
+  fallback: string,
+  meaning: string,
+): Variable<Readonly<Record<string, string>>> {
+  const read = (given: string): Readonly<Record<string, string>> => {
+    const pairs = (given === '' ? [] : given.split(',')).map((item): [string, string] => {
+      const [, key, value] = /^\s*([-._a-zA-Z][-._a-zA-Z0-9]*)=(.*)$/.exec(item) ?? []
+      if (key === undefined || value === undefined)
+        throw new Error('must be a list such as NAME=value,OTHER=value')
+      return [key, value]
+    })
+    return Object.fromEntries(pairs)
+  }
+  return { ...custom('list of NAME=value', read, [name, fallback, meaning]), emptyIsValue: true }
+}

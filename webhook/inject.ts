@@ -1,0 +1,173 @@
+import { objectOf, objectsOf, textOf, textsOf, type JsonObject } from './json.ts'
+import { append, assign, prepend, type PatchOperation } from './json-patch.ts'
+import { InjectionError } from './injection-error.ts'
+import { containerName } from './kubernetes-values.ts'
+import { overridesOf, withOverrides, type Overrides } from './overrides.ts'
+import {
+  injectedContainer,
+  nsmFolder,
+  nsmVolume,
+  spireFolder,
+  spireVolume,
+  type ContainerInput,
+  type Resources,
+} from './sidecar-container.ts'
+import { allContainers } from './verdict.ts'
+
+/** What the operator configured. */
+export interface InjectionSettings {
+  readonly annotation: string
+  readonly containerImages: readonly string[]
+  readonly initContainerImages: readonly string[]
+  readonly envs: Readonly<Record<string, string>>
+  readonly nsurlEnvName: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly resources: Resources
+}
+
+/** One pod to inject into. */
+export interface InjectionInput {
+  readonly pod: JsonObject
+  readonly networkServices: string
+  /** Pod Security level that its namespace enforces; undefined = privileged. */
+  readonly podSecurity: string | undefined
+  /** Makes the names of pods without generator unique. */
+  readonly uid: string
+}
+
+/** The least patch that injects, and what to tell whoever made the pod. Empty when all of it is there already. */
+export interface Injection {
+  readonly patch: readonly PatchOperation[]
+  readonly warnings: readonly string[]
+}
+
+const firstStatusPort = 9080
+
+/** Injects; applying the result and injecting again changes nothing. @throws InjectionError */
+export function inject(settings: InjectionSettings, input: InjectionInput): Injection {
+  const metadata = objectOf(input.pod['metadata'])
+  const spec = objectOf(input.pod['spec'])
+  if (metadata === undefined || spec === undefined) {
+    throw new InjectionError('malformed_pod', 'the pod has no metadata or no spec')
+  }
+  const { overrides, warnings } = overridesOf(textsOf(metadata['annotations']), settings.annotation)
+  const containers = wanted(settings, input, overrides).map((container) => injectedContainer(container))
+  const missing = containers.filter((container) => !isPresent(container, spec, settings.nsurlEnvName))
+  const volumes = missing.length === 0 ? [] : missingVolumes(spec, input.podSecurity)
+  return {
+    patch: [
+      ...prepend(spec, ['spec', 'initContainers'], missing),
+      ...append(spec, ['spec', 'volumes'], volumes),
+      ...assign(metadata, ['metadata', 'labels'], settings.labels),
+    ],
+    warnings,
+  }
+}
+
+/** In the order in which they start: sidecars, then containers that must end before the pod's own init containers begin. */
+function wanted(
+  settings: InjectionSettings,
+  input: InjectionInput,
+  overrides: Overrides,
+): readonly ContainerInput[] {
+  const sidecars = settings.containerImages.map((image, i) => ({
+    name: containerName(image),
+    image: i === 0 ? (overrides.image ?? image) : image,
+    isSidecar: true,
+  }))
+  const others = settings.initContainerImages.map((image) => ({
+    name: containerName(image),
+    image,
+    isSidecar: false,
+  }))
+  const common = {
+    envs: settings.envs,
+    nsurlEnvName: settings.nsurlEnvName,
+    networkServices: input.networkServices,
+    connectionName: connectionName(input),
+    statusPort: freePort(
+      objectOf(input.pod['spec']) ?? {},
+      sidecars.map(({ name }) => name),
+    ),
+    resources: withOverrides(settings.resources, overrides.resources),
+  }
+  const all = [...sidecars, ...others]
+  const ports = freePorts(
+    objectOf(input.pod['spec']) ?? {},
+    all.map(({ name }) => name),
+  )
+  return all.map((container, i) => ({ ...common, ...container, statusPort: ports[i] ?? firstStatusPort }))
+}
+
+/** A generator gives every pod a name of its own; names that people give come again (wire contract §11.2). */
+function connectionName({ pod, uid }: InjectionInput): string {
+  const metadata = objectOf(pod['metadata']) ?? {}
+  const isGenerated =
+    (textOf(metadata['generateName']) ?? '') !== '' || objectsOf(metadata['ownerReferences']).length > 0
+  return isGenerated ? '$(POD_NAME)' : `$(POD_NAME)-${uid}`
+}
+
+/** A status port for each of our containers: from the first on, without those that containers of the pod declare for themselves. */
+function freePorts(spec: JsonObject, ours: readonly string[]): readonly number[] {
+  const taken = new Set(
+    allContainers(spec)
+      .filter(({ name }) => !ours.includes(String(name)))
+      .flatMap((container) => objectsOf(container['ports']))
+      .map((port) => port['containerPort']),
+  )
+  const free: number[] = []
+  for (let port = firstStatusPort; free.length < ours.length; port++) {
+    if (!taken.has(port)) free.push(port)
+  }
+  return free
+}
+
+function isPresent(container: JsonObject, spec: JsonObject, nsurlEnvName: string): boolean {
+  const present = allContainers(spec).find(({ name }) => name === container['name'])
+  if (present === undefined) return false
+  const isOurs =
+    objectsOf(spec['initContainers']).includes(present) &&
+    objectsOf(present['env']).some(({ name }) => name === nsurlEnvName)
+  if (isOurs) return true
+  throw new InjectionError(
+    'name_taken',
+    `container name ${JSON.stringify(container['name'])} is needed for the injected container; rename the pod’s own`,
+  )
+}
+
+function missingVolumes(spec: JsonObject, podSecurity: string | undefined): readonly JsonObject[] {
+  const present = objectsOf(spec['volumes'])
+  const isPrivileged = (podSecurity ?? 'privileged') === 'privileged'
+  const volumes = isPrivileged
+    ? [hostPath(spireVolume, spireFolder), hostPath(nsmVolume, nsmFolder)]
+    : [csi(spireVolume, 'csi.spiffe.io'), csi(nsmVolume, 'csi.networkservicemesh.io')]
+  return volumes.filter(
+    (volume) =>
+      !isSameVolume(
+        volume,
+        present.find(({ name }) => name === volume['name']),
+      ),
+  )
+}
+
+/** An application may mount the same sockets itself; the name with anything else behind it cannot be shared. */
+function isSameVolume(volume: JsonObject, present: JsonObject | undefined): boolean {
+  if (present === undefined) return false
+  const drivers = ['csi.spiffe.io', 'csi.networkservicemesh.io']
+  const isSocketFolder =
+    objectOf(present['hostPath'])?.['path'] === (volume['name'] === spireVolume ? spireFolder : nsmFolder) ||
+    objectOf(present['csi'])?.['driver'] === drivers[volume['name'] === spireVolume ? 0 : 1]
+  if (isSocketFolder) return true
+  throw new InjectionError(
+    'volume_taken',
+    `volume name ${JSON.stringify(volume['name'])} is needed for the injected container; rename the pod’s own`,
+  )
+}
+
+function hostPath(name: string, path: string): JsonObject {
+  return { name, hostPath: { path, type: 'Directory' } }
+}
+
+function csi(name: string, driver: string): JsonObject {
+  return { name, csi: { driver, readOnly: true } }
+}

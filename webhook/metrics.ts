@@ -1,0 +1,47 @@
+import { processMetrics, type ProcessMetrics } from '@nsm/sdk/process/metrics.js'
+import { Counter, Gauge, Histogram } from 'prom-client'
+import type { Decision } from './review.ts'
+
+/** What the webhook counts, beside what every process does. */
+export interface WebhookMetrics {
+  readonly process: ProcessMetrics
+  readonly admitted: (decision: Decision, seconds: number) => void
+  certificate(expires: () => Date): void
+}
+
+/** Starts the counts. */
+export function webhookMetrics(): WebhookMetrics {
+  const process = processMetrics('webhook')
+  const registers = [process.registry]
+  const requests = new Counter({
+    name: 'nsm_webhook_requests_total',
+    help: 'Admission requests by what became of them.',
+    labelNames: ['result', 'reason'],
+    registers,
+  })
+  const duration = new Histogram({
+    name: 'nsm_webhook_admission_duration_seconds',
+    help: 'Time from a whole request to its answer.',
+    buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 1],
+    registers,
+  })
+  return {
+    process,
+    admitted: ({ result, reason }, seconds) => {
+      requests.labels(result, reason).inc()
+      duration.observe(seconds)
+    },
+    certificate: (expires) => {
+      process.registry.registerMetric(
+        new Gauge({
+          name: 'nsm_webhook_certificate_expiry_timestamp_seconds',
+          help: 'When the serving certificate expires.',
+          registers: [],
+          collect() {
+            this.set(expires().getTime() / 1_000)
+          },
+        }),
+      )
+    },
+  }
+}

@@ -1,0 +1,43 @@
+import type { Logger } from '@nsm/sdk/log.js'
+import { objectOf, objectsOf, textOf, textsOf } from './json.ts'
+import { watchFiles } from './watched-files.ts'
+
+/** What of a namespace decides about its pods. */
+export interface NamespaceInfo {
+  readonly labels: ReadonlyMap<string, string>
+  readonly annotations: ReadonlyMap<string, string>
+}
+
+/** Where namespaces are known from; undefined = unknown. Asked in the path of each admission: no waiting. */
+export interface Namespaces {
+  get(name: string): NamespaceInfo | undefined
+  close(): void
+}
+
+/** Knows no namespace: only the pods' own annotations count. */
+export const noNamespaces: Namespaces = { get: () => undefined, close: () => undefined }
+
+/**
+ * Namespaces from a JSON file: a list of Namespace objects, or an object with `items`. The file is read again when it changes;
+ * one that cannot be read keeps what was known. Rejects when the first reading fails.
+ */
+export async function namespacesFromFile(path: string, log: Logger): Promise<Namespaces> {
+  let known: ReadonlyMap<string, NamespaceInfo> = new Map()
+  const watch = await watchFiles([path], log, ([text]) => {
+    known = namespacesOf(JSON.parse(text) as unknown)
+  })
+  return { get: (name) => known.get(name), close: watch.close }
+}
+
+function namespacesOf(value: unknown): ReadonlyMap<string, NamespaceInfo> {
+  const items = Array.isArray(value) ? value : objectOf(value)?.['items']
+  if (!Array.isArray(items)) throw new Error('expected a list of Namespace objects')
+  return new Map(
+    objectsOf(items).flatMap((item): [string, NamespaceInfo][] => {
+      const metadata = objectOf(item['metadata'])
+      const name = textOf(metadata?.['name'])
+      if (metadata === undefined || name === undefined) return []
+      return [[name, { labels: textsOf(metadata['labels']), annotations: textsOf(metadata['annotations']) }]]
+    }),
+  )
+}

@@ -1,0 +1,66 @@
+import { nearest } from '@nsm/sdk/process/nearest.js'
+import { InjectionError } from './injection-error.ts'
+import { imageFault, quantityFault, quantityValue } from './kubernetes-values.ts'
+import type { Resources } from './sidecar-container.ts'
+import { injectKey } from './verdict.ts'
+
+/** What one pod wants otherwise than the operator configured. */
+export interface Overrides {
+  /** Of the first sidecar. */
+  readonly image: string | undefined
+  readonly resources: Partial<Resources>
+}
+
+const imageKey = 'networkservicemesh.io/sidecar-image'
+const resourceKeys: ReadonlyMap<string, keyof Resources> = new Map([
+  ['networkservicemesh.io/sidecar-cpu-request', 'requestsCpu'],
+  ['networkservicemesh.io/sidecar-cpu-limit', 'limitsCpu'],
+  ['networkservicemesh.io/sidecar-memory-request', 'requestsMemory'],
+  ['networkservicemesh.io/sidecar-memory-limit', 'limitsMemory'],
+])
+
+/** Reads a pod's overrides from its annotations; warns of annotations of ours that mean nothing. @throws InjectionError */
+export function overridesOf(
+  annotations: ReadonlyMap<string, string>,
+  servicesKey: string,
+): { readonly overrides: Overrides; readonly warnings: readonly string[] } {
+  const image = annotations.get(imageKey)
+  const imageProblem = image === undefined ? undefined : imageFault(image)
+  if (imageProblem !== undefined) {
+    throw new InjectionError('invalid_override', `annotation ${imageKey}: ${imageProblem}`)
+  }
+  const resources = [...resourceKeys].flatMap(([key, field]) => {
+    const text = annotations.get(key)
+    if (text === undefined) return []
+    const fault = quantityFault(text)
+    if (fault === undefined) return [[field, text] as const]
+    throw new InjectionError(
+      'invalid_override',
+      `annotation ${key} ${fault}, not ${JSON.stringify(text.slice(0, 80))}`,
+    )
+  })
+  const known = [servicesKey, injectKey, imageKey, ...resourceKeys.keys()]
+  const warnings = [...annotations.keys()]
+    .filter((key) => key.startsWith('networkservicemesh.io/') && !known.includes(key))
+    .map((key) => {
+      const hint = nearest(key, known)
+      return `annotation ${key} means nothing${hint === undefined ? '' : `; did you mean ${hint}?`}`
+    })
+  return { overrides: { image, resources: Object.fromEntries(resources) }, warnings }
+}
+
+/** The operator's resources with a pod's own; a limit that the pod did not set follows its request. @throws InjectionError */
+export function withOverrides(configured: Resources, own: Partial<Resources>): Resources {
+  const limits = (['Cpu', 'Memory'] as const).map((what): Partial<Resources> => {
+    const request = own[`requests${what}`] ?? configured[`requests${what}`]
+    const limit = own[`limits${what}`] ?? configured[`limits${what}`]
+    if (quantityValue(request) <= quantityValue(limit)) return {}
+    if (own[`limits${what}`] === undefined) return { [`limits${what}`]: request }
+    if (own[`requests${what}`] === undefined) return { [`requests${what}`]: limit }
+    throw new InjectionError(
+      'invalid_override',
+      `the sidecar’s request ${request} is above its limit ${limit}`,
+    )
+  })
+  return { ...configured, ...own, ...limits[0], ...limits[1] }
+}

@@ -1,0 +1,125 @@
+import { NsUrlError, parseNsUrls } from '@nsm/api/nsurl.js'
+import { inject, type InjectionSettings } from './inject.ts'
+import { InjectionError } from './injection-error.ts'
+import { objectOf, textOf, type JsonObject } from './json.ts'
+import type { PatchOperation } from './json-patch.ts'
+import type { Namespaces } from './namespaces.ts'
+import { verdictOn } from './verdict.ts'
+
+/** What was decided, for the answer and for the metrics. */
+export interface Decision {
+  readonly result: 'injected' | 'skipped' | 'denied'
+  /** A word from a fixed set. */
+  readonly reason: string
+  /** Why it was denied. */
+  readonly message?: string
+  readonly patch: readonly PatchOperation[]
+  readonly warnings: readonly string[]
+}
+
+/** An answer to one `POST /mutate`. */
+export interface ReviewAnswer {
+  readonly status: number
+  readonly body: JsonObject
+  readonly decision: Decision
+}
+
+const apiVersion = 'admission.k8s.io/v1'
+const example = 'kernel://my-service/nsm-1?app=my-app'
+/** What the API server shows whole (Kubernetes, "admission webhooks good practices"). */
+const maxWarningLength = 120
+
+/** Answers an AdmissionReview: a pure function of the review, the settings and what is known of namespaces. */
+export function answerReview(
+  review: unknown,
+  settings: InjectionSettings,
+  namespaces: Namespaces,
+): ReviewAnswer {
+  const body = objectOf(review)
+  const request = objectOf(body?.['request'])
+  const uid = textOf(request?.['uid'])
+  if (body?.['kind'] !== 'AdmissionReview' || request === undefined || uid === undefined || uid === '') {
+    return refusal('body must be an AdmissionReview with a request that has a uid')
+  }
+  if (body['apiVersion'] !== apiVersion) {
+    return refusal(
+      `apiVersion must be ${apiVersion}, not ${JSON.stringify(body['apiVersion'] ?? null).slice(0, 80)}`,
+    )
+  }
+  const decision = decide(request, uid, settings, namespaces)
+  return {
+    status: 200,
+    body: { apiVersion, kind: 'AdmissionReview', response: response(uid, decision) },
+    decision,
+  }
+}
+
+function decide(
+  request: JsonObject,
+  uid: string,
+  settings: InjectionSettings,
+  namespaces: Namespaces,
+): Decision {
+  if (!isPodCreation(request)) return skipped('not_a_pod_creation')
+  const pod = objectOf(request['object'])
+  if (pod === undefined) return denied('malformed_pod', 'the request has no object')
+  const namespace = namespaces.get(textOf(request['namespace']) ?? '')
+  const verdict = verdictOn(pod, namespace, settings.annotation)
+  if (verdict.kind === 'skip') return skipped(verdict.reason, verdict.warning)
+  if (verdict.kind === 'deny') return denied(verdict.reason, verdict.message)
+  const { networkServices } = verdict
+  const podSecurity = namespace?.labels.get('pod-security.kubernetes.io/enforce')
+  try {
+    parseNsUrls(networkServices)
+    const { patch, warnings } = inject(settings, { pod, networkServices, podSecurity, uid })
+    if (patch.length === 0) return { result: 'skipped', reason: 'already_injected', patch, warnings }
+    return { result: 'injected', reason: 'annotation', patch, warnings }
+  } catch (err) {
+    return denial(err, settings.annotation)
+  }
+}
+
+function isPodCreation(request: JsonObject): boolean {
+  const kind = objectOf(request['kind'])
+  const isPod = kind?.['kind'] === 'Pod' && (kind['group'] ?? '') === ''
+  return isPod && !request['subResource'] && request['operation'] === 'CREATE'
+}
+
+/** @throws whatever is a fault of ours */
+function denial(err: unknown, annotation: string): Decision {
+  if (err instanceof NsUrlError) {
+    return denied('invalid_annotation', `annotation ${annotation}: ${err.message}; for example ${example}`)
+  }
+  if (err instanceof InjectionError) return denied(err.reason, err.message)
+  throw err
+}
+
+function skipped(reason: string, warning?: string): Decision {
+  return { result: 'skipped', reason, patch: [], warnings: warning === undefined ? [] : [warning] }
+}
+
+function denied(reason: string, message: string): Decision {
+  return { result: 'denied', reason, message, patch: [], warnings: [] }
+}
+
+function response(uid: string, { result, reason, message, patch, warnings }: Decision): JsonObject {
+  return {
+    uid,
+    allowed: result !== 'denied',
+    ...(message === undefined ? {} : { status: { code: 400, reason: 'BadRequest', message } }),
+    ...(patch.length === 0
+      ? {}
+      : { patchType: 'JSONPatch', patch: Buffer.from(JSON.stringify(patch)).toString('base64') }),
+    ...(warnings.length === 0 ? {} : { warnings: warnings.map(cut) }),
+    auditAnnotations: result === 'injected' ? { injected: 'true' } : { 'skipped-reason': reason },
+  }
+}
+
+function cut(warning: string): string {
+  return warning.length > maxWarningLength ? `${warning.slice(0, maxWarningLength - 1)}…` : warning
+}
+
+/** Nothing that the API server sends by our configuration: there is no uid, or no version, to answer to. */
+function refusal(message: string): ReviewAnswer {
+  return { status: 400, body: { message }, decision: denied('malformed_review', message) }
+}

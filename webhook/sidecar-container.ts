@@ -1,0 +1,94 @@
+import type { JsonObject } from './json.ts'
+
+/** Amounts for one container, as Kubernetes quantities. */
+export interface Resources {
+  readonly requestsCpu: string
+  readonly requestsMemory: string
+  readonly limitsCpu: string
+  readonly limitsMemory: string
+}
+
+/** Everything that differs between two injected containers. */
+export interface ContainerInput {
+  readonly name: string
+  readonly image: string
+  /** Runs beside the pod's containers, from before its first init container to after its last container. */
+  readonly isSidecar: boolean
+  /** Name → value, from the operator; they win over ours. */
+  readonly envs: Readonly<Record<string, string>>
+  readonly nsurlEnvName: string
+  readonly networkServices: string
+  /** NSM_NAME; may refer to `$(POD_NAME)`. */
+  readonly connectionName: string
+  readonly statusPort: number
+  readonly resources: Resources
+}
+
+/** Names of the volumes that injected containers mount. */
+export const spireVolume = 'spire-agent-socket'
+export const nsmVolume = 'nsm-socket'
+export const spireFolder = '/run/spire/sockets'
+export const nsmFolder = '/var/lib/networkservicemesh'
+
+/** A container that meets Pod Security level restricted wherever it is injected (wire contract §11.2). */
+export function injectedContainer(input: ContainerInput): JsonObject {
+  const { name, image, isSidecar, resources } = input
+  return {
+    name,
+    image,
+    ...(isSidecar ? { restartPolicy: 'Always' } : {}),
+    env: environment(input),
+    resources: {
+      requests: { cpu: resources.requestsCpu, memory: resources.requestsMemory },
+      limits: { cpu: resources.limitsCpu, memory: resources.limitsMemory },
+    },
+    volumeMounts: [
+      { name: spireVolume, mountPath: spireFolder, readOnly: true },
+      { name: nsmVolume, mountPath: nsmFolder, readOnly: true },
+    ],
+    ...(isSidecar ? { startupProbe: startupProbe(input.statusPort) } : {}),
+    securityContext: {
+      allowPrivilegeEscalation: false,
+      capabilities: { drop: ['ALL'] },
+      readOnlyRootFilesystem: true,
+      runAsNonRoot: true,
+      runAsUser: 65_532,
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+  }
+}
+
+/** Holds the next container back until all connections are up, for two minutes. */
+function startupProbe(port: number): JsonObject {
+  return {
+    httpGet: { path: '/readyz', port },
+    periodSeconds: 1,
+    timeoutSeconds: 1,
+    failureThreshold: 120,
+  }
+}
+
+function environment(input: ContainerInput): readonly JsonObject[] {
+  const ours: readonly JsonObject[] = [
+    { name: 'SPIFFE_ENDPOINT_SOCKET', value: `unix://${spireFolder}/agent.sock` },
+    fromField('POD_NAME', 'metadata.name'),
+    fromField('POD_NAMESPACE', 'metadata.namespace'),
+    fromField('POD_UID', 'metadata.uid'),
+    fromField('POD_IP', 'status.podIP'),
+    fromField('NODE_NAME', 'spec.nodeName'),
+    { name: input.nsurlEnvName, value: literal(input.networkServices) },
+    { name: 'NSM_NAME', value: input.connectionName },
+    { name: 'NSM_OPS_LISTEN_ON', value: `:${input.statusPort}` },
+  ]
+  const operators = Object.entries(input.envs).map(([name, value]): JsonObject => ({ name, value }))
+  return [...operators, ...ours.filter(({ name }) => !Object.hasOwn(input.envs, String(name)))]
+}
+
+/** Kubernetes expands `$(NAME)` in values; `$$` stands for the sign itself. */
+function literal(text: string): string {
+  return text.replaceAll('$', '$$$$')
+}
+
+function fromField(name: string, fieldPath: string): JsonObject {
+  return { name, valueFrom: { fieldRef: { fieldPath } } }
+}
