@@ -1,0 +1,61 @@
+import { setImmediate } from 'node:timers/promises'
+import type { Ctx } from '../ctx.ts'
+import type { Registry, RegistryItem } from '../registry-chain.ts'
+import type { RegistryKind } from './kind.ts'
+import { objectTable, type ObjectLimits } from './object-table.ts'
+import { watchers, type WatchLimits } from './watchers.ts'
+
+export interface MemoryLimits extends ObjectLimits {
+  readonly watches: WatchLimits
+}
+
+const defaults: MemoryLimits = {
+  objects: 200_000,
+  objectsPerOwner: 10_000,
+  watches: { total: 65_536, perPeer: 8192, waiting: 200_000 },
+}
+
+/** Objects looked at between two turns of the event loop. */
+const batch = 256
+
+/** A registry that keeps its objects in memory, as the end of a chain (§5.6). */
+export function memoryRegistry<Item extends RegistryItem, Query, Response>(
+  kind: RegistryKind<Item, Query, Response>,
+  limits: MemoryLimits = defaults,
+): Registry<Item, Query, Response> {
+  const objects = objectTable(kind, limits)
+  const watches = watchers(kind, limits.watches)
+
+  async function* present(ctx: Ctx, pattern: Item): AsyncGenerator<Response, void, undefined> {
+    for (const [n, name] of objects.candidates(pattern).entries()) {
+      if (ctx.signal.aborted) return
+      const item = objects.get(name)
+      if (item !== undefined && kind.matches(pattern, item)) yield kind.response(item, false)
+      if (n % batch === batch - 1) await setImmediate()
+    }
+  }
+
+  return {
+    async register(_ctx, item) {
+      objects.put(item)
+      watches.publish(item, false)
+      return item
+    },
+
+    async *find(ctx, query) {
+      const pattern = kind.pattern(query)
+      const watch = kind.isWatch(query) ? watches.open(ctx, pattern) : undefined
+      try {
+        yield* present(ctx, pattern)
+        if (watch !== undefined) yield* watch.events(ctx.signal)
+      } finally {
+        watch?.close()
+      }
+    },
+
+    async unregister(_ctx, item) {
+      const stored = objects.delete(item.name)
+      if (stored !== undefined) watches.publish(stored, true)
+    },
+  }
+}

@@ -1,0 +1,42 @@
+import { withTimeout, type Ctx } from '../ctx.ts'
+import { NsmError, type Code } from '../errors.ts'
+import type { RegistryElement, RegistryItem } from '../registry-chain.ts'
+import { sleep } from '../sleep.ts'
+
+export interface RetryOptions {
+  /** Time for one try; default 15 s (§4.1). */
+  readonly tryTimeoutMs?: number
+  /** Pause between two tries; default 200 ms (§4.1). */
+  readonly pauseMs?: number
+}
+
+/** Codes that another try would only meet again. */
+const final: ReadonlySet<Code> = new Set(['INVALID_ARGUMENT', 'UNIMPLEMENTED'])
+
+/** Repeats Register and Unregister until they succeed or the call ends (§4.1); what never can succeed is answered at once. */
+export function retry<Item extends RegistryItem, Query, Response>(
+  options: RetryOptions = {},
+): RegistryElement<Item, Query, Response> {
+  const { tryTimeoutMs = 15_000, pauseMs = 200 } = options
+
+  async function repeat<T>(ctx: Ctx, run: (ctx: Ctx) => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await withTimeout(ctx, tryTimeoutMs, run)
+      } catch (reason) {
+        const err = NsmError.from(reason)
+        if (final.has(err.code) || ctx.signal.aborted) throw err
+        ctx.log.debug({ code: err.code, err: err.message }, 'registry call failed, trying again')
+        await sleep(ctx, pauseMs).catch(() => {
+          throw err
+        })
+      }
+    }
+  }
+
+  return {
+    name: 'retry',
+    register: async (ctx, item, next) => repeat(ctx, (inner) => next.register(inner, item)),
+    unregister: async (ctx, item, next) => repeat(ctx, (inner) => next.unregister(inner, item)),
+  }
+}
