@@ -1,0 +1,140 @@
+import type { X509Certificate } from 'node:crypto'
+import type { Connection, Path } from '@nsm/api/gen/connection.js'
+import { connectionOf, type Element } from '../chain.ts'
+import { detached, type Ctx } from '../ctx.ts'
+import { NsmError } from '../errors.ts'
+import { nextTokenSigned } from '../policies/next-token-signed.ts'
+import { firstRefusal, readTokens, type Policy, type TokenPath } from '../policies/policy.ts'
+import { prevTokenSigned } from '../policies/prev-token-signed.ts'
+import { tokensChained } from '../policies/tokens-chained.ts'
+import { tokensExpired } from '../policies/tokens-expired.ts'
+import { tokensValid } from '../policies/tokens-valid.ts'
+import { Refusal } from '../refusal.ts'
+import { remoteOfCall } from './dial.ts'
+
+const common = [tokensValid, tokensExpired, tokensChained] as const
+
+/** What a NetworkService server checks by default (§3.6). */
+export const serverPolicies: readonly Policy<TokenPath>[] = [...common, prevTokenSigned]
+/** What an end client checks by default (§3.6). */
+export const clientPolicies: readonly Policy<TokenPath>[] = [...common, nextTokenSigned]
+
+/** Whose connection it is. */
+interface Owner {
+  /** `sub` of the path's first token; verified when that is the caller's own. */
+  readonly spiffeId: string | undefined
+  /** Where on the path this process stands: 1 = the owner calls directly. */
+  readonly index: number
+}
+
+/**
+ * Refuses calls whose path, up to the own segment, breaks a policy, and calls for a connection that somebody else began (§3.6).
+ * Calls that did not come over gRPC pass. @throws Refusal
+ */
+export function authorizeServer(policies: readonly Policy<TokenPath>[] = serverPolicies): Element {
+  const owners = new Map<string, Owner>()
+
+  function check(ctx: Ctx, conn: Connection): Owner | undefined {
+    if (ctx.peer === undefined) return undefined
+    const path = tokenPath(ctx, conn, { certificate: ctx.peer.certificate, left: true })
+    const owner: Owner = { spiffeId: path.tokens[0]?.claims?.sub, index: path.index }
+    const known = owners.get(conn.id)
+    const reason = firstRefusal(policies, path) ?? foreign(known, owner)
+    if (reason !== undefined) throw new Refusal(reason)
+    return owner
+  }
+
+  return {
+    name: 'authorize server',
+
+    async request(ctx, req, next) {
+      const conn = connectionOf(req)
+      const owner = check(ctx, conn)
+      const known = owners.has(conn.id)
+      if (owner !== undefined) owners.set(conn.id, owner)
+      try {
+        return await next.request(ctx, req)
+      } catch (err) {
+        if (!known) owners.delete(conn.id)
+        throw err
+      }
+    },
+
+    async close(ctx, conn, next) {
+      check(ctx, conn)
+      try {
+        await next.close(ctx, conn)
+      } finally {
+        owners.delete(conn.id)
+      }
+    },
+  }
+}
+
+/**
+ * An end client's check of the whole path of each answer, and of the stored one before Close (§3.6).
+ * A new connection that fails it is closed again. @throws NsmError PERMISSION_DENIED
+ */
+export function authorizeClient(policies: readonly Policy<TokenPath>[] = clientPolicies): Element {
+  /** The certificate that the stored path was checked with: a Close may go over a newer session. */
+  const checked = new Map<string, X509Certificate>()
+
+  function check(ctx: Ctx, conn: Connection, certificate: X509Certificate): void {
+    const reason = firstRefusal(policies, tokenPath(ctx, conn, { certificate, left: false }))
+    if (reason !== undefined) throw new NsmError('PERMISSION_DENIED', `no sufficient privileges: ${reason}`)
+  }
+
+  return {
+    name: 'authorize client',
+
+    async request(ctx, req, next) {
+      const conn = await next.request(ctx, req)
+      const { certificate } = remoteOfCall(ctx).peer
+      try {
+        check(ctx, conn, certificate)
+      } catch (err) {
+        if (!checked.has(conn.id)) {
+          await next.close(detached(ctx), conn).catch((cause: unknown) => {
+            ctx.log.warn(
+              { connection_id: conn.id, err: String(cause) },
+              'close after a refused answer failed',
+            )
+          })
+        }
+        throw err
+      }
+      checked.set(conn.id, certificate)
+      return conn
+    },
+
+    async close(ctx, conn, next) {
+      const certificate = checked.get(conn.id) ?? remoteOfCall(ctx).peer.certificate
+      checked.delete(conn.id)
+      check(ctx, conn, certificate)
+      await next.close(ctx, conn)
+    },
+  }
+}
+
+function foreign(known: Owner | undefined, caller: Owner): string | undefined {
+  if (known === undefined) return undefined
+  const same = known.spiffeId === caller.spiffeId && known.index === caller.index
+  return same ? undefined : 'the connection belongs to another client'
+}
+
+interface Looked {
+  readonly certificate: X509Certificate
+  /** Only up to the own segment. */
+  readonly left: boolean
+}
+
+function tokenPath(ctx: Ctx, conn: Connection, { certificate, left }: Looked): TokenPath {
+  const path: Path = conn.path ?? { index: 0, pathSegments: [] }
+  const segments = left ? path.pathSegments.slice(0, path.index + 1) : path.pathSegments
+  return {
+    tokens: readTokens(segments.map(({ token }) => token)),
+    index: path.index,
+    peerKey: certificate.publicKey,
+    nowMs: ctx.clock.now(),
+  }
+}

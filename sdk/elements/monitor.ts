@@ -1,0 +1,180 @@
+import { isDeepStrictEqual } from 'node:util'
+import {
+  ConnectionEventType,
+  State,
+  type Connection,
+  type ConnectionEvent,
+  type MonitorScopeSelector,
+} from '@nsm/api/gen/connection.js'
+import { connectionOf, type ConnectionMonitor, type Element } from '../chain.ts'
+import { withValue, type Ctx } from '../ctx.ts'
+import { NsmError } from '../errors.ts'
+import { readTokens, type ReadToken } from '../policies/policy.ts'
+import { serviceConnection } from '../policies/service-connection.ts'
+import { Refusal } from '../refusal.ts'
+import { nextHopListener, type NextHopListener } from './monitor-client.ts'
+import { eventQueue } from './event-queue.ts'
+import { inScope } from './scope-selector.ts'
+
+export interface MonitorOptions {
+  /** Events that may wait for one watcher before its stream is cut; default 1,024. */
+  readonly maxQueued?: number
+  /** Default 4,096. */
+  readonly maxWatchers?: number
+  /** SPIFFE IDs that hear of all connections, not only of those on whose path they are. */
+  readonly observers?: ReadonlySet<string>
+}
+
+export interface Monitor {
+  readonly element: Element
+  readonly monitor: ConnectionMonitor
+  /** Connections by state, as metrics want them. */
+  readonly counts: () => Readonly<Record<'up' | 'down', number>>
+  /** Ends all streams. */
+  close(): void
+}
+
+/** A connection as its watchers know it. */
+interface Watched {
+  readonly conn: Connection
+  /** Of the path before this process. */
+  readonly tokens: readonly ReadToken[]
+}
+
+interface Watcher {
+  readonly wants: (watched: Watched) => boolean
+  readonly push: (event: ConnectionEvent) => void
+  readonly end: (reason: NsmError) => void
+}
+
+/** How many connections the first event holds at most; the others follow as updates. */
+const connectionsPerEvent = 256
+
+/**
+ * Tells what happens to the connections of this process (§4.4): the element notes it, the monitor tells it.
+ *
+ * What the next hop says of a connection is repeated as an update of the own one. A watcher hears only of connections on whose path
+ * it is. One that does not keep up is cut off with RESOURCE_EXHAUSTED, and begins again with the full state.
+ */
+export function monitor(options: MonitorOptions = {}): Monitor {
+  const { maxQueued = 1_024, maxWatchers = 4_096, observers = new Set<string>() } = options
+  const known = new Map<string, Watched>()
+  const watchers = new Set<Watcher>()
+
+  function tell(type: ConnectionEventType, watched: Watched): void {
+    const event: ConnectionEvent = { type, connections: { [watched.conn.id]: watched.conn } }
+    for (const watcher of watchers) if (watcher.wants(watched)) watcher.push(event)
+  }
+
+  function update(conn: Connection): void {
+    const watched = watchedOf(conn)
+    known.set(conn.id, watched)
+    tell(ConnectionEventType.UPDATE, watched)
+  }
+
+  function down(id: string): void {
+    const conn = known.get(id)?.conn
+    if (conn !== undefined && conn.state !== State.DOWN) update({ ...conn, state: State.DOWN })
+  }
+
+  function listener(id: string): NextHopListener {
+    return {
+      lost: () => down(id),
+      told(conn) {
+        const own = known.get(id)?.conn
+        if (own === undefined) return
+        const repeated: Connection = {
+          ...own,
+          context: conn.context,
+          state: conn.state,
+          path: ownPath(conn, own),
+        }
+        if (!isDeepStrictEqual(repeated, own)) update(repeated)
+      },
+    }
+  }
+
+  const element: Element = {
+    name: 'monitor',
+
+    async request(ctx, req, next) {
+      const { id, path } = connectionOf(req)
+      try {
+        const conn = await next.request(withValue(ctx, nextHopListener, listener(id)), req)
+        const index = path?.index ?? 0
+        update({ ...conn, id, state: State.UP, path: { pathSegments: [], ...conn.path, index } })
+        return conn
+      } catch (err) {
+        if (!(err instanceof Refusal)) down(id)
+        throw err
+      }
+    },
+
+    async close(ctx, conn, next) {
+      try {
+        await next.close(ctx, conn)
+      } finally {
+        const watched = known.get(conn.id)
+        known.delete(conn.id)
+        if (watched !== undefined) tell(ConnectionEventType.DELETE, watched)
+      }
+    },
+  }
+
+  async function* watch(ctx: Ctx, selector: MonitorScopeSelector): AsyncGenerator<ConnectionEvent> {
+    if (watchers.size >= maxWatchers) {
+      throw new NsmError('RESOURCE_EXHAUSTED', `${maxWatchers} monitors are open already`)
+    }
+    const wants = (watched: Watched): boolean =>
+      inScope(selector, watched.conn) && mayHear(ctx, watched, observers)
+    const queue = eventQueue<ConnectionEvent>(maxQueued)
+    for (const event of initialEvents([...known.values()].filter(wants))) queue.force(event)
+    const watcher: Watcher = { wants, push: queue.push, end: queue.end }
+    watchers.add(watcher)
+    try {
+      yield* queue.drain(ctx.signal)
+    } finally {
+      watchers.delete(watcher)
+    }
+  }
+
+  return {
+    element,
+    monitor: { monitor: watch },
+    counts: () => countStates(known),
+    close() {
+      for (const watcher of watchers) watcher.end(new NsmError('UNAVAILABLE', 'the process is stopping'))
+    },
+  }
+}
+
+function watchedOf(conn: Connection): Watched {
+  const before = conn.path?.pathSegments.slice(0, conn.path.index) ?? []
+  return { conn, tokens: readTokens(before.map(({ token }) => token)) }
+}
+
+function ownPath({ path }: Connection, own: Connection): Connection['path'] {
+  return path === undefined ? own.path : { ...path, index: own.path?.index ?? 0 }
+}
+
+function mayHear({ peer }: Ctx, { tokens }: Watched, observers: ReadonlySet<string>): boolean {
+  if (peer === undefined || observers.has(peer.spiffeId)) return true
+  return serviceConnection({ watcher: peer.spiffeId, tokens }) === undefined
+}
+
+/** The state as it is: one event even when there is nothing to tell. */
+function initialEvents(watched: readonly Watched[]): ConnectionEvent[] {
+  const events: ConnectionEvent[] = []
+  for (let start = 0; start === 0 || start < watched.length; start += connectionsPerEvent) {
+    const part = watched.slice(start, start + connectionsPerEvent)
+    const connections = Object.fromEntries(part.map(({ conn }) => [conn.id, conn]))
+    const type = start === 0 ? ConnectionEventType.INITIAL_STATE_TRANSFER : ConnectionEventType.UPDATE
+    events.push({ type, connections })
+  }
+  return events
+}
+
+function countStates(known: ReadonlyMap<string, Watched>): { up: number; down: number } {
+  const down = [...known.values()].filter(({ conn }) => conn.state === State.DOWN).length
+  return { up: known.size - down, down }
+}
