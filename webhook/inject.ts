@@ -85,10 +85,6 @@ function wanted(
     nsurlEnvName: settings.nsurlEnvName,
     networkServices: input.networkServices,
     connectionName: connectionName(input),
-    statusPort: freePort(
-      objectOf(input.pod['spec']) ?? {},
-      sidecars.map(({ name }) => name),
-    ),
     resources: withOverrides(settings.resources, overrides.resources),
   }
   const all = [...sidecars, ...others]

@@ -1,0 +1,177 @@
+import { silent } from '@nsm/sdk/log.js'
+import { ownCertificate } from '@nsm/webhook/own-certificate.js'
+import { fileCertificate } from '@nsm/webhook/file-certificate.js'
+import type { ServingCertificate } from '@nsm/webhook/certificate.js'
+import type { InjectionSettings } from '@nsm/webhook/inject.js'
+import { noNamespaces } from '@nsm/webhook/namespaces.js'
+import type { Decision } from '@nsm/webhook/review.js'
+import { webhookServer } from '@nsm/webhook/server.js'
+import { X509Certificate } from 'node:crypto'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { join } from 'node:path'
+import { connect } from 'node:tls'
+import t, { type Test } from 'tap'
+import { handClock } from '../kit/clock.js'
+
+const settings: InjectionSettings = {
+  annotation: 'networkservicemesh.io',
+  containerImages: ['sidecar'],
+  initContainerImages: [],
+  envs: {},
+  nsurlEnvName: 'NSM_NETWORK_SERVICES',
+  labels: {},
+  resources: { requestsCpu: '10m', requestsMemory: '24Mi', limitsCpu: '200m', limitsMemory: '96Mi' },
+}
+
+async function certificateIn(
+  t: Test,
+  folder: string,
+): Promise<{ certificate: ServingCertificate; ca: () => string }> {
+  const caBundlePath = join(folder, 'ca.pem')
+  const certificate = await ownCertificate({ names: ['localhost', '127.0.0.1'], caBundlePath, log: silent })
+  t.teardown(() => certificate.close())
+  return { certificate, ca: () => readFileSync(caBundlePath, 'utf8') }
+}
+
+interface Served {
+  readonly port: number
+  readonly decisions: Decision[]
+}
+
+async function serve(t: Test, certificate: ServingCertificate): Promise<Served> {
+  const decisions: Decision[] = []
+  const server = await webhookServer({
+    listenOn: '127.0.0.1:0',
+    certificate,
+    settings,
+    namespaces: noNamespaces,
+    log: silent,
+    admitted: (decision) => void decisions.push(decision),
+  })
+  t.teardown(() => server.close(AbortSignal.timeout(100)))
+  return { port: server.port, decisions }
+}
+
+async function call(
+  { port }: Served,
+  ca: string,
+  path: string,
+  body?: string | Buffer,
+): Promise<{ status: number | undefined; text: string }> {
+  const req = request({
+    host: 'localhost',
+    port,
+    path,
+    ca,
+    method: body === undefined ? 'GET' : 'POST',
+    agent: false,
+  })
+  req.end(body)
+  const [res] = (await once(req, 'response')) as [import('node:http').IncomingMessage]
+  let text = ''
+  for await (const chunk of res) text += String(chunk)
+  return { status: res.statusCode, text }
+}
+
+t.test('answers reviews over HTTPS with a certificate of its own', async (t) => {
+  const { certificate, ca } = await certificateIn(t, t.testdir())
+  const served = await serve(t, certificate)
+  t.match(await call(served, ca(), '/ready'), { status: 200, text: 'ok\n' })
+  const pod = {
+    metadata: { name: 'p', annotations: { 'networkservicemesh.io': 'kernel://db/nsm-1' } },
+    spec: {},
+  }
+  const review = {
+    apiVersion: 'admission.k8s.io/v1',
+    kind: 'AdmissionReview',
+    request: { uid: 'u', kind: { kind: 'Pod' }, operation: 'CREATE', object: pod },
+  }
+  const answer = await call(served, ca(), '/mutate', JSON.stringify(review))
+  t.match(JSON.parse(answer.text), {
+    kind: 'AdmissionReview',
+    response: { uid: 'u', allowed: true, patchType: 'JSONPatch' },
+  })
+  t.match(served.decisions, [{ result: 'injected' }])
+})
+
+t.test('bodies that are no review get an answer', async (t) => {
+  const { certificate, ca } = await certificateIn(t, t.testdir())
+  const served = await serve(t, certificate)
+  for (const body of ['', 'nonsense', '[]', '"x"', '{"kind":1}', Buffer.from([0xff, 0xfe, 0])]) {
+    t.equal((await call(served, ca(), '/mutate', body)).status, 400, JSON.stringify(body))
+  }
+  const large = JSON.stringify({ x: 'x'.repeat(3 * 1_048_576) })
+  t.match(await call(served, ca(), '/mutate', large), { status: 413, text: /must not be larger/ })
+  t.equal((await call(served, ca(), '/elsewhere')).status, 404)
+  t.equal((await call(served, ca(), '/ready')).status, 200, 'still there')
+})
+
+t.test('a certificate from files is taken over when it changes, a broken one is not', async (t) => {
+  const folder = t.testdir({ a: {}, b: {} })
+  const [a, b] = [await certificateIn(t, join(folder, 'a')), await certificateIn(t, join(folder, 'b'))]
+  const [certPath, keyPath] = [join(folder, 'tls.crt'), join(folder, 'tls.key')]
+  const write = ({ certificate }: typeof a): void => {
+    writeFileSync(certPath, certificate.current.cert)
+    writeFileSync(keyPath, certificate.current.key)
+  }
+  await t.rejects(fileCertificate(certPath, keyPath, silent), { code: 'ENOENT' })
+  write(a)
+  const certificate = await fileCertificate(certPath, keyPath, silent)
+  t.teardown(() => certificate.close())
+  const served = await serve(t, certificate)
+  const shown = async (): Promise<string> => {
+    const socket = connect({ port: served.port, host: '127.0.0.1', rejectUnauthorized: false })
+    await once(socket, 'secureConnect')
+    const { fingerprint256 } = socket.getPeerCertificate()
+    socket.destroy()
+    return fingerprint256
+  }
+  const fingerprint = (pair: ServingCertificate): string =>
+    new X509Certificate(pair.current.cert).fingerprint256
+  t.equal(await shown(), fingerprint(a.certificate))
+  writeFileSync(keyPath, b.certificate.current.key)
+  await new Promise((done) => setTimeout(done, 150))
+  t.equal(await shown(), fingerprint(a.certificate), 'key and certificate do not fit')
+  const changed = new Promise<void>((done) => certificate.onChange(() => done()))
+  write(b)
+  await changed
+  t.equal(await shown(), fingerprint(b.certificate))
+})
+
+t.test('an own certificate is renewed each day, its CA each year with both in the bundle', async (t) => {
+  const path = join(t.testdir(), 'ca.pem')
+  const clock = handClock(Date.parse('2026-01-01T00:00:00Z'))
+  const certificate = await ownCertificate({ names: ['a.b.svc'], caBundlePath: path, log: silent, clock })
+  t.teardown(() => certificate.close())
+  const roots = (): X509Certificate[] =>
+    readFileSync(path, 'utf8')
+      .split(/(?<=-----END CERTIFICATE-----)\s*/)
+      .filter((pem) => pem !== '')
+      .map((pem) => new X509Certificate(pem))
+  const [first] = roots()
+  const before = certificate.current
+  t.match(new X509Certificate(before.cert).subjectAltName, 'DNS:a.b.svc')
+  const renewal = async (): Promise<void> => {
+    const renewed = new Promise<void>((done) => certificate.onChange(() => done()))
+    clock.advance(16 * 3_600_000)
+    await renewed
+  }
+  await renewal()
+  t.not(certificate.current.cert, before.cert)
+  t.equal(roots().length, 1)
+  while (clock.now() < Date.parse('2026-01-01T00:00:00Z') + 336 * 86_400_000) await renewal()
+  const both = roots()
+  t.equal(both.length, 2)
+  t.equal(both[1]?.fingerprint256, first?.fingerprint256)
+  const leaf = new X509Certificate(certificate.current.cert)
+  t.ok(leaf.verify(both[0]!.publicKey))
+  t.ok(certificate.current.expires.getTime() > clock.now())
+  while (clock.now() < Date.parse('2026-12-31T12:00:00Z')) await renewal()
+  t.same(
+    roots().map(({ fingerprint256 }) => fingerprint256),
+    [both[0]?.fingerprint256],
+    'the old one is gone',
+  )
+})
