@@ -88,7 +88,10 @@ async function handshake(ours: Handshake): Promise<TlsPeer> {
     const localSvid = ours.source.current.svids[0]
     socket = ours.open(contextOf(localSvid))
     await finished(socket, ours)
-    return { socket, localSvid, ...provenPeer(socket, ours.source.current, ours.authorise) }
+    const peer = provenPeer(socket, ours.source.current, ours.authorise)
+    // What Node's own verification would have set; HTTP/2 waits while the one is true, grpc-js hides peers while the other is false.
+    Object.assign(socket, { secureConnecting: false, authorized: true })
+    return { socket, localSvid, ...peer }
   } catch (err) {
     // Whatever still goes wrong while it is torn down has been told already.
     ours.duplex.on('error', () => undefined)
