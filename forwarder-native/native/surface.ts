@@ -14,6 +14,8 @@ export interface NativeError extends Error {
   readonly operation: string
   /** The interface, address, route or path it was done to. */
   readonly object: string
+  /** All failures of a batch, by position; absent for single operations. */
+  readonly failures?: readonly { readonly index: number; readonly error: NativeError }[]
 }
 
 /** What a descriptor is, from fstat, fstatfs and NS_GET_NSTYPE. */
@@ -170,11 +172,15 @@ export interface Native {
   createVeth(pair: VethPair): Promise<void>
   /**
    * All changes in one sendmsg, in order. The kernel goes on after an error, so all failures are collected:
-   * rejects with the first as a NativeError whose `failures` lists every `{index, error}`. `route` and `address` replace.
+   * rejects with the first as a NativeError whose `failures` lists every `{index, error}`. `route` and `address` replace;
+   * a rule that is there, or something to delete that is not, is as wanted and no error. At most 65,536 changes.
    */
   apply(netnsFd: number, changes: readonly Change[]): Promise<void>
   read(netnsFd: number, parts: readonly StatePart[]): Promise<NamespaceState>
-  /** Deletes links by name, many at once by trash group, on the deletion threads. Links that are not there are no error. */
+  /**
+   * Deletes links by name, many at once by trash group, on the deletion threads; resolves when they are gone, which is
+   * some 15 ms before the kernel lets the deleting thread go. Links that are not there are no error.
+   */
   deleteLinks(netnsFd: number, names: readonly string[]): Promise<void>
 
   /** One ICMP or ICMPv6 echo over a datagram socket of the calling process' own namespace; round trip in ms, undefined = no reply in time. */

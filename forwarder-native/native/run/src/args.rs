@@ -69,10 +69,7 @@ fn enter(words: &[String]) -> Result<EnterOptions, String> {
     if pid < 1 {
         return Err(format!("PID must be positive, not {pid}"));
     }
-    let mut options = EnterOptions {
-        pid,
-        ..EnterOptions::default()
-    };
+    let mut options = EnterOptions { pid, ..EnterOptions::default() };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--root" => options.fresh_root = true,
@@ -99,14 +96,12 @@ fn enter(words: &[String]) -> Result<EnterOptions, String> {
 }
 
 fn value(option: &str, word: Option<&String>) -> Result<String, String> {
-    word.cloned()
-        .ok_or_else(|| format!("{option} needs a value"))
+    word.cloned().ok_or_else(|| format!("{option} needs a value"))
 }
 
 fn number<T: std::str::FromStr>(option: &str, word: Option<&String>) -> Result<T, String> {
     let text = value(option, word)?;
-    text.parse()
-        .map_err(|_| format!("{option} must be a number, not {text:?}"))
+    text.parse().map_err(|_| format!("{option} must be a number, not {text:?}"))
 }
 
 /// `SRC:DST[:ro]`, both absolute. A colon inside a path cannot be written.
@@ -115,23 +110,13 @@ fn bind(text: &str) -> Result<Bind, String> {
     let (source, target, read_only) = match parts.as_slice() {
         [source, target] => (source, target, false),
         [source, target, "ro"] => (source, target, true),
-        _ => {
-            return Err(format!(
-                "--bind must be SRC:DST or SRC:DST:ro, not {text:?}"
-            ))
-        }
+        _ => return Err(format!("--bind must be SRC:DST or SRC:DST:ro, not {text:?}")),
     };
     let climbs = target.split('/').any(|part| part == "..");
     if !source.starts_with('/') || !target.starts_with('/') || climbs {
-        return Err(format!(
-            "--bind needs absolute paths without `..`, not {text:?}"
-        ));
+        return Err(format!("--bind needs absolute paths without `..`, not {text:?}"));
     }
-    Ok(Bind {
-        source: (*source).into(),
-        target: (*target).into(),
-        read_only,
-    })
+    Ok(Bind { source: (*source).into(), target: (*target).into(), read_only })
 }
 
 #[cfg(test)]
@@ -153,11 +138,7 @@ mod tests {
                 pid: 42,
                 fresh_root: true,
                 read_only: false,
-                binds: vec![Bind {
-                    source: "/a".into(),
-                    target: "/b".into(),
-                    read_only: true
-                }],
+                binds: vec![Bind { source: "/a".into(), target: "/b".into(), read_only: true }],
                 chdir: Some("/c".into()),
                 uid: Some(7),
                 gid: Some(8),
@@ -169,14 +150,8 @@ mod tests {
 
     #[test]
     fn sandbox_takes_its_options() {
-        let expected = SandboxOptions {
-            hostname: Some("a".into()),
-            share_net: true,
-        };
-        assert_eq!(
-            parse(&words("sandbox --hostname a --share-net")),
-            Ok(Command::Sandbox(expected))
-        );
+        let expected = SandboxOptions { hostname: Some("a".into()), share_net: true };
+        assert_eq!(parse(&words("sandbox --hostname a --share-net")), Ok(Command::Sandbox(expected)));
     }
 
     #[test]
@@ -190,14 +165,8 @@ mod tests {
             ("enter x -- sh", "PID must be a number, not \"x\""),
             ("enter 0 -- sh", "PID must be positive, not 0"),
             ("enter 1", "`-- CMD` is missing"),
-            (
-                "enter 1 --bind /a:/b -- sh",
-                "--bind and --read-only need --root",
-            ),
-            (
-                "enter 1 --root --bind a:/b -- sh",
-                "--bind needs absolute paths without `..`, not \"a:/b\"",
-            ),
+            ("enter 1 --bind /a:/b -- sh", "--bind and --read-only need --root"),
+            ("enter 1 --root --bind a:/b -- sh", "--bind needs absolute paths without `..`, not \"a:/b\""),
             (
                 "enter 1 --root --bind /a:/../b -- sh",
                 "--bind needs absolute paths without `..`, not \"/a:/../b\"",

@@ -17,11 +17,7 @@ pub fn run(options: &EnterOptions) -> io::Result<i32> {
     }
     let error = become_command(options);
     eprintln!("nsm-run: {error}");
-    let status = if error.kind() == io::ErrorKind::NotFound {
-        127
-    } else {
-        126
-    };
+    let status = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
     unsafe { libc::_exit(status) }
 }
 
@@ -51,10 +47,7 @@ fn prepare(options: &EnterOptions) -> io::Result<()> {
         sys::check(unsafe { libc::setuid(uid) }, &format!("setuid {uid}"))?;
     }
     if options.no_new_privileges {
-        sys::check(
-            unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
-            "PR_SET_NO_NEW_PRIVS",
-        )?;
+        sys::check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, "PR_SET_NO_NEW_PRIVS")?;
     }
     // The parent is outside this pid namespace.
     sys::die_with(0)

@@ -18,10 +18,7 @@ pub fn build(binds: &[Bind], read_only: bool) -> io::Result<()> {
     sys::unshare(libc::CLONE_NEWNS, "mnt")?;
     mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "")?;
     // By descriptor, since the stage hides whatever lies below it.
-    let sources: Vec<File> = binds
-        .iter()
-        .map(|entry| open_path(&entry.source))
-        .collect::<Result<_, _>>()?;
+    let sources: Vec<File> = binds.iter().map(|entry| open_path(&entry.source)).collect::<Result<_, _>>()?;
     let others = other_mounts(&fs::read_to_string("/proc/self/mountinfo")?);
 
     let root = format!("{STAGE}/root");
@@ -36,20 +33,8 @@ pub fn build(binds: &[Bind], read_only: bool) -> io::Result<()> {
         bind(path, &format!("{root}{path}"), true)?;
     }
     mount("proc", &format!("{root}/proc"), "proc", 0, "")?;
-    mount(
-        "sysfs",
-        &format!("{root}/sys"),
-        "sysfs",
-        libc::MS_RDONLY,
-        "",
-    )?;
-    mount(
-        "/dev",
-        &format!("{root}/dev"),
-        "",
-        libc::MS_BIND | libc::MS_REC,
-        "",
-    )?;
+    mount("sysfs", &format!("{root}/sys"), "sysfs", libc::MS_RDONLY, "")?;
+    mount("/dev", &format!("{root}/dev"), "", libc::MS_BIND | libc::MS_REC, "")?;
     mount("tmpfs", &format!("{root}/run"), "tmpfs", 0, "mode=0755")?;
     mount("tmpfs", &format!("{root}/tmp"), "tmpfs", 0, "mode=1777")?;
     fs::create_dir(&old)?;
@@ -57,19 +42,12 @@ pub fn build(binds: &[Bind], read_only: bool) -> io::Result<()> {
 
     for (entry, source) in binds.iter().zip(&sources) {
         let source = format!("/proc/self/fd/{}", source.as_raw_fd());
-        bind(&source, &entry.target, entry.read_only).map_err(|error| {
-            Error::new(error.kind(), format!("--bind {}: {error}", entry.target))
-        })?;
+        bind(&source, &entry.target, entry.read_only)
+            .map_err(|error| Error::new(error.kind(), format!("--bind {}: {error}", entry.target)))?;
     }
     leave("/run/old")?;
     if read_only {
-        mount(
-            "none",
-            "/",
-            "",
-            libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY,
-            "",
-        )?;
+        mount("none", "/", "", libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, "")?;
     }
     Ok(())
 }
@@ -77,25 +55,19 @@ pub fn build(binds: &[Bind], read_only: bool) -> io::Result<()> {
 fn open_path(path: &str) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_PATH);
-    options
-        .open(path)
-        .map_err(|error| Error::new(error.kind(), format!("--bind {path}: {error}")))
+    options.open(path).map_err(|error| Error::new(error.kind(), format!("--bind {path}: {error}")))
 }
 
 fn move_in(root: &str, old: &str) -> io::Result<()> {
     let (root_text, old_text) = (sys::text(root)?, sys::text(old)?);
-    let result =
-        unsafe { libc::syscall(libc::SYS_pivot_root, root_text.as_ptr(), old_text.as_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_pivot_root, root_text.as_ptr(), old_text.as_ptr()) };
     sys::check(result as libc::c_int, "pivot_root")?;
     std::env::set_current_dir("/")
 }
 
 fn leave(old: &str) -> io::Result<()> {
     let old_text = sys::text(old)?;
-    sys::check(
-        unsafe { libc::umount2(old_text.as_ptr(), libc::MNT_DETACH) },
-        &format!("umount {old}"),
-    )?;
+    sys::check(unsafe { libc::umount2(old_text.as_ptr(), libc::MNT_DETACH) }, &format!("umount {old}"))?;
     fs::remove_dir(old)
 }
 
@@ -113,13 +85,7 @@ fn bind(source: &str, target: &str, read_only: bool) -> io::Result<()> {
     }
     mount(source, target, "", libc::MS_BIND, "")?;
     if read_only {
-        mount(
-            "none",
-            target,
-            "",
-            libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY,
-            "",
-        )?;
+        mount("none", target, "", libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY, "")?;
     }
     Ok(())
 }
@@ -138,16 +104,7 @@ fn data_mount(line: &str) -> Option<String> {
     let point = head.split(' ').nth(4)?;
     let kind = tail.split(' ').next()?;
     let under = |top: &str| point == top || point.starts_with(&format!("{top}/"));
-    let pseudo = [
-        "autofs",
-        "cgroup",
-        "cgroup2",
-        "proc",
-        "sysfs",
-        "binfmt_misc",
-        "nsfs",
-        "squashfs",
-    ];
+    let pseudo = ["autofs", "cgroup", "cgroup2", "proc", "sysfs", "binfmt_misc", "nsfs", "squashfs"];
     // Blanks and the like come escaped; such mount points stay out.
     let usable = point != "/" && !point.contains('\\') && !pseudo.contains(&kind);
     (usable && !REPLACED.iter().any(|top| under(top))).then(|| point.to_string())

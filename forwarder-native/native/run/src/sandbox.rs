@@ -17,13 +17,8 @@ pub fn exec_in_new_netns(argv: &[String]) -> io::Result<i32> {
 /// The holder is process 1 of a pid namespace: with it the kernel kills every process that was started inside.
 pub fn hold(options: &SandboxOptions) -> io::Result<i32> {
     sys::die_with(unsafe { libc::getppid() })?;
-    let net = if options.share_net {
-        0
-    } else {
-        libc::CLONE_NEWNET
-    };
-    let flags =
-        net | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWPID;
+    let net = if options.share_net { 0 } else { libc::CLONE_NEWNET };
+    let flags = net | libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWPID;
     sys::unshare(flags, "namespaces")?;
     if !options.share_net {
         sys::loopback_up()?;
@@ -34,10 +29,7 @@ pub fn hold(options: &SandboxOptions) -> io::Result<i32> {
     sys::mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "")?;
 
     let mut ends = [0; 2];
-    sys::check(
-        unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) },
-        "pipe2",
-    )?;
+    sys::check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, "pipe2")?;
     let child = sys::check(unsafe { libc::fork() }, "fork")?;
     if child == 0 {
         let mut writer = unsafe { std::fs::File::from_raw_fd(ends[1]) };

@@ -27,22 +27,11 @@ pub fn unshare(flags: libc::c_int, what: &str) -> io::Result<()> {
 /// Joins one namespace of a process, `kind` as in /proc/PID/ns.
 pub fn join(pid: i32, kind: &str, flag: libc::c_int) -> io::Result<()> {
     let path = format!("/proc/{pid}/ns/{kind}");
-    let file =
-        File::open(&path).map_err(|error| Error::new(error.kind(), format!("{path}: {error}")))?;
-    check(
-        unsafe { libc::setns(file.as_raw_fd(), flag) },
-        &format!("setns {path}"),
-    )
-    .map(drop)
+    let file = File::open(&path).map_err(|error| Error::new(error.kind(), format!("{path}: {error}")))?;
+    check(unsafe { libc::setns(file.as_raw_fd(), flag) }, &format!("setns {path}")).map(drop)
 }
 
-pub fn mount(
-    source: &str,
-    target: &str,
-    kind: &str,
-    flags: libc::c_ulong,
-    data: &str,
-) -> io::Result<()> {
+pub fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, data: &str) -> io::Result<()> {
     let (source_text, target_text) = (text(source)?, text(target)?);
     let (kind_text, data_text) = (text(kind)?, text(data)?);
     let result = unsafe {
@@ -64,10 +53,7 @@ pub fn set_hostname(name: &str) -> io::Result<()> {
 
 /// SIGKILL when `parent` dies, also when it has died already. To be called after the last change of user.
 pub fn die_with(parent: libc::pid_t) -> io::Result<()> {
-    check(
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) },
-        "PR_SET_PDEATHSIG",
-    )?;
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }, "PR_SET_PDEATHSIG")?;
     let seen = unsafe { libc::getppid() };
     // A parent outside this pid namespace shows as 0.
     if seen != parent && seen != 0 {
@@ -78,10 +64,8 @@ pub fn die_with(parent: libc::pid_t) -> io::Result<()> {
 
 /// Brings `lo` of the current network namespace up.
 pub fn loopback_up() -> io::Result<()> {
-    let socket = check(
-        unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) },
-        "socket",
-    )?;
+    let socket =
+        check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }, "socket")?;
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = *from as libc::c_char;
@@ -120,14 +104,7 @@ pub fn supervise(child: libc::pid_t, signals: Relay) -> io::Result<i32> {
         Relay::AsIs => relay,
         Relay::AsKill => relay_as_kill,
     };
-    for signal in [
-        libc::SIGTERM,
-        libc::SIGINT,
-        libc::SIGHUP,
-        libc::SIGQUIT,
-        libc::SIGUSR1,
-        libc::SIGUSR2,
-    ] {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2] {
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
     let mut status = 0;

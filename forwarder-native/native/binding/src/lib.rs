@@ -1,0 +1,7 @@
+//! Node-API binding. Thin: values in, values out; a failure is an ordinary value that the TypeScript side throws.
+
+mod namespaces;
+mod objects;
+mod poller;
+mod sockets;
+mod work;

@@ -1,0 +1,103 @@
+import { fstatSync } from 'node:fs'
+import { addon, unwrap } from './addon.ts'
+
+/** Descriptors that one connection may have put here; more are closed as they come. */
+const keptBound = 256
+/** Calls that may wait for a descriptor on one connection. */
+const waitingBound = 1024
+
+interface Waiting {
+  give(fd: number): void
+  refuse(reason: unknown): void
+}
+
+/** What arrived on one connection, by device and inode; closed with it. */
+export class ReceivedDescriptors {
+  readonly #kept = new Map<string, number>()
+  readonly #waiting = new Map<string, Set<Waiting>>()
+  #waits = 0
+  #dropped = 0
+  #closed: Error | undefined
+
+  /** How many were closed for want of room; those that the kernel dropped from one message count as one. */
+  get dropped(): number {
+    return this.#dropped
+  }
+
+  /** Takes over a descriptor; one whose file is here already is closed. */
+  put(fd: number): void {
+    const { dev, ino } = fstatSync(fd, { bigint: true })
+    const key = `${dev}/${ino}`
+    const isKnown = this.#kept.has(key)
+    if (isKnown || this.#kept.size >= keptBound || this.#closed !== undefined) {
+      if (!isKnown) this.#dropped++
+      unwrap(addon().close(fd))
+      return
+    }
+    this.#kept.set(key, fd)
+    for (const one of this.#waiting.get(key) ?? []) {
+      try {
+        one.give(unwrap(addon().duplicate(fd)))
+      } catch (reason) {
+        one.refuse(reason)
+      }
+    }
+  }
+
+  /** Notes that the kernel dropped some. */
+  lose(): void {
+    this.#dropped++
+  }
+
+  /** A duplicate, now or when it arrives; the caller closes it. */
+  async take(dev: bigint, inode: bigint, signal: AbortSignal): Promise<number> {
+    signal.throwIfAborted()
+    if (this.#closed !== undefined) throw this.#closed
+    const key = `${dev}/${inode}`
+    const fd = this.#kept.get(key)
+    if (fd !== undefined) return unwrap(addon().duplicate(fd))
+    if (this.#waits >= waitingBound) throw new Error(`${waitingBound} calls wait already for descriptors`)
+    return this.#wait(key, signal)
+  }
+
+  forget(dev: bigint, inode: bigint): void {
+    const key = `${dev}/${inode}`
+    const fd = this.#kept.get(key)
+    if (fd === undefined) return
+    this.#kept.delete(key)
+    unwrap(addon().close(fd))
+  }
+
+  close(reason: Error): void {
+    this.#closed = reason
+    for (const group of this.#waiting.values()) for (const one of group) one.refuse(reason)
+    for (const fd of this.#kept.values()) unwrap(addon().close(fd))
+    this.#kept.clear()
+  }
+
+  #wait(key: string, signal: AbortSignal): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const group = this.#waiting.get(key) ?? new Set()
+      const end = (): void => {
+        signal.removeEventListener('abort', abort)
+        this.#waits--
+        group.delete(one)
+        if (group.size === 0) this.#waiting.delete(key)
+      }
+      const one: Waiting = {
+        give(fd) {
+          end()
+          resolve(fd)
+        },
+        refuse(reason) {
+          end()
+          reject(reason)
+        },
+      }
+      const abort = (): void => one.refuse(signal.reason)
+      signal.addEventListener('abort', abort, { once: true })
+      this.#waits++
+      this.#waiting.set(key, group.add(one))
+    })
+  }
+}
