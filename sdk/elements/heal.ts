@@ -62,7 +62,7 @@ export function heal(options: HealOptions = {}): HealElement {
       }
       const quiet = background({ log: ctx.log, clock: ctx.clock })
       loops.start(conn.id, (loop) =>
-        keep({ ctx: { ...quiet, signal: loop.signal }, conn, events, loop }, watch),
+        keep({ ctx: { ...quiet, signal: loop.signal }, conn, events, loop, options }, watch),
       )
       return conn
     },
@@ -74,57 +74,6 @@ export function heal(options: HealOptions = {}): HealElement {
 
     stop: loops.stopAll,
   }
-
-  /** Waits for a loss, then asks again until it is repaired; the Request that repairs it begins the next loop. */
-  async function keep(kept: Kept, watch: Watch): Promise<void> {
-    const { ctx, conn } = kept
-    const loss = await firstLoss(ctx, watch, (inner) => dead(inner, conn))
-    if (!kept.loop.current()) return
-    ctx.log.warn({ connection_id: conn.id, network_service: conn.networkService, loss }, 'healing')
-    options.lost?.(conn, loss)
-    await repair(kept, loss === 'data plane' || options.liveness === undefined)
-  }
-
-  async function repair({ ctx, conn, events, loop }: Kept, hopeless: boolean): Promise<void> {
-    let reselect = hopeless
-    let pauseMs = firstPauseMs
-    while (loop.current()) {
-      reselect ||= !(await alive(ctx, conn))
-      try {
-        await events.request(reselect ? { ...loop.event, reselect, change: reselected } : loop.event)
-        return
-      } catch (err) {
-        if (!loop.current()) return
-        ctx.log.warn({ connection_id: conn.id, reselect, err: String(err) }, 'healing failed, trying again')
-        await sleep(ctx, pauseMs)
-        pauseMs = Math.min(pauseMs * 2, longestPauseMs)
-      }
-    }
-  }
-
-  async function alive(ctx: Ctx, conn: Connection): Promise<boolean> {
-    const { liveness, livenessTimeoutMs = 1_000 } = options
-    try {
-      return (await withTimeout(ctx, livenessTimeoutMs, async (timed) => liveness?.(timed, conn))) !== false
-    } catch {
-      if (ctx.signal.aborted) throw NsmError.from(ctx.signal.reason)
-      return false
-    }
-  }
-
-  /** Ends when packets do not pass any more; without a check, with the signal. */
-  async function dead(ctx: Ctx, conn: Connection): Promise<void> {
-    if (options.liveness === undefined) return aborted(ctx.signal)
-    do await sleep(ctx, options.livenessIntervalMs ?? 200)
-    while (await alive(ctx, conn))
-  }
-
-  function reselected(req: NetworkServiceRequest): NetworkServiceRequest {
-    const conn = connectionOf(req)
-    const networkServiceEndpointName = options.keepEndpoint === true ? conn.networkServiceEndpointName : ''
-    const state = State.RESELECT_REQUESTED
-    return { ...req, connection: { ...conn, mechanism: undefined, networkServiceEndpointName, state } }
-  }
 }
 
 interface Kept {
@@ -132,6 +81,65 @@ interface Kept {
   readonly conn: Connection
   readonly events: ConnectionEvents
   readonly loop: Loop
+  readonly options: HealOptions
+}
+
+/** Waits for a loss, then asks again until it is repaired; the Request that repairs it begins the next loop. */
+async function keep(kept: Kept, watch: Watch): Promise<void> {
+  const { ctx, conn, options } = kept
+  const loss = await firstLoss(kept, watch)
+  if (!kept.loop.current()) return
+  ctx.log.warn({ connection_id: conn.id, network_service: conn.networkService, loss }, 'healing')
+  options.lost?.(conn, loss)
+  await repair(kept, loss === 'data plane' || options.liveness === undefined)
+}
+
+async function repair(kept: Kept, hopeless: boolean): Promise<void> {
+  const { ctx, conn, events, loop } = kept
+  const change = reselected(kept.options)
+  let reselect = hopeless
+  let pauseMs = firstPauseMs
+  while (loop.current()) {
+    reselect ||= !(await alive(kept))
+    try {
+      await events.request(reselect ? { ...loop.event, reselect, change } : loop.event)
+      return
+    } catch (err) {
+      if (!loop.current()) return
+      ctx.log.warn({ connection_id: conn.id, reselect, err: String(err) }, 'healing failed, trying again')
+      await sleep(ctx, pauseMs)
+      pauseMs = Math.min(pauseMs * 2, longestPauseMs)
+    }
+  }
+}
+
+type Checked = Pick<Kept, 'ctx' | 'conn' | 'options'>
+
+async function alive({ ctx, conn, options }: Checked): Promise<boolean> {
+  const { liveness, livenessTimeoutMs = 1_000 } = options
+  try {
+    return (await withTimeout(ctx, livenessTimeoutMs, async (timed) => liveness?.(timed, conn))) !== false
+  } catch {
+    if (ctx.signal.aborted) throw NsmError.from(ctx.signal.reason)
+    return false
+  }
+}
+
+/** Ends when packets do not pass any more; without a check, with the signal. */
+async function dead(checked: Checked): Promise<void> {
+  const { ctx, options } = checked
+  if (options.liveness === undefined) return aborted(ctx.signal)
+  do await sleep(ctx, options.livenessIntervalMs ?? 200)
+  while (await alive(checked))
+}
+
+function reselected(options: HealOptions): (req: NetworkServiceRequest) => NetworkServiceRequest {
+  return (req) => {
+    const conn = connectionOf(req)
+    const networkServiceEndpointName = options.keepEndpoint === true ? conn.networkServiceEndpointName : ''
+    const state = State.RESELECT_REQUESTED
+    return { ...req, connection: { ...conn, mechanism: undefined, networkServiceEndpointName, state } }
+  }
 }
 
 /** An open monitor stream. */
@@ -141,12 +149,13 @@ interface Watch {
   readonly stop: () => void
 }
 
-async function firstLoss(ctx: Ctx, watch: Watch, dead: (ctx: Ctx) => Promise<void>): Promise<Loss> {
+async function firstLoss(checked: Checked, watch: Watch): Promise<Loss> {
+  const { ctx } = checked
   ctx.signal.addEventListener('abort', watch.stop)
   try {
     return await withCancel(ctx, async (inner, cancel) => {
       const controlPlane = watch.ended.then((): Loss => 'control plane')
-      const dataPlane = dead(inner).then((): Loss => 'data plane')
+      const dataPlane = dead({ ...checked, ctx: inner }).then((): Loss => 'data plane')
       try {
         return await Promise.race([controlPlane, dataPlane])
       } finally {

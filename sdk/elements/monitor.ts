@@ -11,7 +11,6 @@ import { withValue, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import { readTokens, type ReadToken } from '../policies/policy.ts'
 import { serviceConnection } from '../policies/service-connection.ts'
-import { Refusal } from '../refusal.ts'
 import { nextHopListener, type NextHopListener } from './monitor-client.ts'
 import { eventQueue } from './event-queue.ts'
 import { inScope } from './scope-selector.ts'
@@ -61,66 +60,6 @@ export function monitor(options: MonitorOptions = {}): Monitor {
   const known = new Map<string, Watched>()
   const watchers = new Set<Watcher>()
 
-  function tell(type: ConnectionEventType, watched: Watched): void {
-    const event: ConnectionEvent = { type, connections: { [watched.conn.id]: watched.conn } }
-    for (const watcher of watchers) if (watcher.wants(watched)) watcher.push(event)
-  }
-
-  function update(conn: Connection): void {
-    const watched = watchedOf(conn)
-    known.set(conn.id, watched)
-    tell(ConnectionEventType.UPDATE, watched)
-  }
-
-  function down(id: string): void {
-    const conn = known.get(id)?.conn
-    if (conn !== undefined && conn.state !== State.DOWN) update({ ...conn, state: State.DOWN })
-  }
-
-  function listener(id: string): NextHopListener {
-    return {
-      lost: () => down(id),
-      told(conn) {
-        const own = known.get(id)?.conn
-        if (own === undefined) return
-        const repeated: Connection = {
-          ...own,
-          context: conn.context,
-          state: conn.state,
-          path: ownPath(conn, own),
-        }
-        if (!isDeepStrictEqual(repeated, own)) update(repeated)
-      },
-    }
-  }
-
-  const element: Element = {
-    name: 'monitor',
-
-    async request(ctx, req, next) {
-      const { id, path } = connectionOf(req)
-      try {
-        const conn = await next.request(withValue(ctx, nextHopListener, listener(id)), req)
-        const index = path?.index ?? 0
-        update({ ...conn, id, state: State.UP, path: { pathSegments: [], ...conn.path, index } })
-        return conn
-      } catch (err) {
-        if (!(err instanceof Refusal)) down(id)
-        throw err
-      }
-    },
-
-    async close(ctx, conn, next) {
-      try {
-        await next.close(ctx, conn)
-      } finally {
-        const watched = known.get(conn.id)
-        known.delete(conn.id)
-        if (watched !== undefined) tell(ConnectionEventType.DELETE, watched)
-      }
-    },
-  }
-
   async function* watch(ctx: Ctx, selector: MonitorScopeSelector): AsyncGenerator<ConnectionEvent> {
     if (watchers.size >= maxWatchers) {
       throw new NsmError('RESOURCE_EXHAUSTED', `${maxWatchers} monitors are open already`)
@@ -139,11 +78,67 @@ export function monitor(options: MonitorOptions = {}): Monitor {
   }
 
   return {
-    element,
+    element: noteConnections(known, (type, watched) => {
+      const event: ConnectionEvent = { type, connections: { [watched.conn.id]: watched.conn } }
+      for (const watcher of watchers) if (watcher.wants(watched)) watcher.push(event)
+    }),
     monitor: { monitor: watch },
     counts: () => countStates(known),
     close() {
       for (const watcher of watchers) watcher.end(new NsmError('UNAVAILABLE', 'the process is stopping'))
+    },
+  }
+}
+
+type Tell = (type: ConnectionEventType, watched: Watched) => void
+
+/** Keeps `known` up to date and tells each change. */
+function noteConnections(known: Map<string, Watched>, tell: Tell): Element {
+  function update(conn: Connection): void {
+    const watched = watchedOf(conn)
+    known.set(conn.id, watched)
+    tell(ConnectionEventType.UPDATE, watched)
+  }
+
+  function down(id: string): void {
+    const conn = known.get(id)?.conn
+    if (conn !== undefined && conn.state !== State.DOWN) update({ ...conn, state: State.DOWN })
+  }
+
+  const listener = (id: string): NextHopListener => ({
+    lost: () => down(id),
+    told({ context, state, path }) {
+      const own = known.get(id)?.conn
+      if (own === undefined) return
+      const repeated: Connection = { ...own, context, state, path: ownPath(path, own) }
+      if (!isDeepStrictEqual(repeated, own)) update(repeated)
+    },
+  })
+
+  return {
+    name: 'monitor',
+
+    async request(ctx, req, next) {
+      const { id, path } = connectionOf(req)
+      try {
+        const conn = await next.request(withValue(ctx, nextHopListener, listener(id)), req)
+        const index = path?.index ?? 0
+        update({ ...conn, id, state: State.UP, path: { pathSegments: [], ...conn.path, index } })
+        return conn
+      } catch (err) {
+        down(id)
+        throw err
+      }
+    },
+
+    async close(ctx, conn, next) {
+      try {
+        await next.close(ctx, conn)
+      } finally {
+        const watched = known.get(conn.id)
+        known.delete(conn.id)
+        if (watched !== undefined) tell(ConnectionEventType.DELETE, watched)
+      }
     },
   }
 }
@@ -153,7 +148,7 @@ function watchedOf(conn: Connection): Watched {
   return { conn, tokens: readTokens(before.map(({ token }) => token)) }
 }
 
-function ownPath({ path }: Connection, own: Connection): Connection['path'] {
+function ownPath(path: Connection['path'], own: Connection): Connection['path'] {
   return path === undefined ? own.path : { ...path, index: own.path?.index ?? 0 }
 }
 
