@@ -83,7 +83,16 @@ function svidGauge(source: X509Source): Gauge {
     help: 'When the identity in use expires.',
     registers: [],
     collect() {
-      this.set(Date.parse(source.current.svids[0].certificates[0].validTo) / 1_000)
+      this.set(expiryOf(source))
     },
   })
+}
+
+/** Seconds since the epoch; 0 while the identity is withdrawn. */
+function expiryOf(source: X509Source): number {
+  try {
+    return Date.parse(source.current.svids[0].certificates[0].validTo) / 1_000
+  } catch {
+    return 0
+  }
 }
