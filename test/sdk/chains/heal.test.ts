@@ -1,0 +1,120 @@
+import { State } from '@nsm/api/gen/connection.js'
+import t from 'tap'
+import { recording } from '../../kit/elements.ts'
+import { ask, mesh, within } from '../../kit/mesh.ts'
+import { until } from '../../kit/until.ts'
+
+t.test('without a liveness check every loss closes and reselects', async (t) => {
+  const m = await mesh(t)
+  const nse = m.hop('nse')
+  const seen = recording()
+  m.hop('forwarder', 'nse', { elements: [seen.element] })
+  m.hop('nsmgr', 'forwarder')
+  const losses: string[] = []
+  const client = m.client('nsmgr', { heal: { lost: (_conn, loss) => losses.push(loss) } })
+  const conn = await client.request(within(), ask('client-0', { networkServiceEndpointName: 'nse' }))
+  nse.kill()
+  const again = nse.start()
+  await until('the new endpoint serves', () => again.counts().up === 1)
+  await until('the forwarder was asked', () =>
+    seen.requests.some((r) => r.state === State.RESELECT_REQUESTED),
+  )
+  t.same(losses.slice(0, 1), ['control plane'])
+  t.ok(seen.closes.length > 0, 'the old connection was closed')
+  const reselect = seen.requests.find(({ state }) => state === State.RESELECT_REQUESTED)
+  t.equal(reselect?.networkServiceEndpointName, '', 'any endpoint will do')
+  t.equal(reselect?.mechanism, undefined)
+  await client.close(within(), conn)
+  t.same(again.counts(), { up: 0, down: 0 })
+  t.equal(m.network.sessions, 0)
+})
+
+t.test('while packets pass the same connection is asked for again, for as long as it takes', async (t) => {
+  const m = await mesh(t)
+  const seen = recording()
+  m.hop('nse', undefined, { elements: [seen.element] })
+  const nsmgr = m.hop('nsmgr', 'nse')
+  const client = m.client('nsmgr', { heal: { liveness: async () => true, livenessIntervalMs: 5 } })
+  const conn = await client.request(within(), ask())
+  const before = seen.requests.length
+  nsmgr.kill()
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  const restarted = nsmgr.start()
+  await until('the restarted manager knows the connection', () => restarted.counts().up === 1)
+  t.ok(seen.requests.length > before)
+  t.equal(seen.closes.length, 0, 'nothing was closed')
+  t.same(
+    seen.requests.at(-1)?.path?.pathSegments.map(({ id }) => id),
+    conn.path?.pathSegments.map(({ id }) => id),
+    'all hops keep their ids',
+  )
+})
+
+t.test('packets that do not pass are a loss, although all hops are up', async (t) => {
+  const m = await mesh(t)
+  const seen = recording()
+  const nse = m.hop('nse', undefined, { elements: [seen.element] })
+  let passes = true
+  const losses: string[] = []
+  const client = m.client('nse', {
+    heal: {
+      liveness: async () => passes,
+      livenessIntervalMs: 2,
+      lost: (_conn, loss) => {
+        losses.push(loss)
+        passes = true
+      },
+    },
+  })
+  await client.request(within(), ask())
+  passes = false
+  await until('it is closed and asked for again', () => seen.closes.length === 1 && nse.counts().up === 1)
+  t.same(losses, ['data plane'])
+})
+
+t.test('a check that takes too long is negative', async (t) => {
+  const m = await mesh(t)
+  m.hop('nse')
+  const losses: string[] = []
+  const client = m.client('nse', {
+    heal: {
+      liveness: (ctx) =>
+        new Promise((_, reject) => {
+          ctx.signal.addEventListener('abort', () => reject(new Error('too late')))
+        }),
+      livenessIntervalMs: 2,
+      livenessTimeoutMs: 5,
+      lost: (_conn, loss) => losses.push(loss),
+    },
+  })
+  await client.request(within(), ask())
+  await until('the loss is known', () => losses.length > 0)
+  t.equal(losses[0], 'data plane')
+})
+
+t.test('Close ends healing, even in the middle of it', async (t) => {
+  const m = await mesh(t)
+  const nse = m.hop('nse')
+  const nsmgr = m.hop('nsmgr', 'nse')
+  const losses: string[] = []
+  const client = m.client('nsmgr', { heal: { lost: (_conn, loss) => losses.push(loss) } })
+  const conn = await client.request(within(), ask())
+  nse.kill()
+  await until('healing has begun', () => losses.length > 0)
+  await client.close(within(), conn).catch(() => undefined)
+  const back = nse.start()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  t.same(back.counts(), { up: 0, down: 0 }, 'nobody asks any more')
+  t.equal(nsmgr.counts().up, 0)
+})
+
+t.test('a Request whose monitor cannot be opened fails and is closed', async (t) => {
+  const m = await mesh(t)
+  const seen = recording()
+  const nse = m.hop('nse', undefined, { elements: [seen.element], monitor: { maxWatchers: 0 } })
+  const client = m.client('nse', { heal: {} })
+  await t.rejects(client.request(within(), ask()), { code: 'RESOURCE_EXHAUSTED' })
+  t.equal(seen.closes.length, 1)
+  t.same(nse.counts(), { up: 0, down: 0 })
+  t.equal(m.network.sessions, 0)
+})
