@@ -31,7 +31,9 @@ const result = await build({
   define: { 'import.meta.url': 'importMetaUrl' },
 })
 await writeFile(`${out}/meta.json`, JSON.stringify(result.metafile))
-await copyIfNewer('forwarder-native/native/nsm-native.node', `${out}/nsm-native.node`)
+const native = 'forwarder-native/native'
+await copyIfNewer(`${native}/nsm-native.node`, `${out}/nsm-native.node`)
+await copyIfNewer(`${native}/target/release/nsm-run`, `${out}/nsm-run`)
 
 /** Replaces by rename: a running process may have the old one mapped. */
 async function copyIfNewer(from, to) {
