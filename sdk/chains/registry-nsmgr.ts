@@ -1,0 +1,58 @@
+import type { Registries } from '../elements/discover.ts'
+import type { Labels } from '../match/selectors.ts'
+import { registryChain, type NetworkServiceEndpointElement } from '../registry-chain.ts'
+import { begin } from '../registry/begin.ts'
+import { clientInfo } from '../registry/client-info.ts'
+import { expire } from '../registry/expire.ts'
+import { networkServiceEndpointKind, networkServiceKind } from '../registry/kind.ts'
+import { localBypass } from '../registry/local-bypass.ts'
+import { validateNetworkService, validateNetworkServiceEndpoint } from '../registry/validate.ts'
+import type { Dial } from '../transport/remote.ts'
+import { registryEntry, type RegistryEntryOptions } from './registry-server.ts'
+import { remoteRegistries } from './remote-registries.ts'
+
+export interface RegistryNsmgrOptions extends RegistryEntryOptions {
+  readonly dial: Dial
+  /** NSM_REGISTRY_URL. */
+  readonly registryUrl: string
+  /** URL under which other nodes reach this nsmgr, and under which it registers endpoints. */
+  readonly publicUrl: string
+  /** `nodeName`, `podName`, `clusterName`. */
+  readonly clientInfo: Labels
+  /** What turns passed descriptors into URLs and back: the server halves of recvfd and sendfd. */
+  readonly descriptors?: readonly NetworkServiceEndpointElement[]
+}
+
+export interface NsmgrRegistries {
+  /** For callers of this nsmgr. */
+  readonly served: Registries
+  /** For this nsmgr's own lookups: endpoints of this node have their real URLs. */
+  readonly local: Registries
+}
+
+/** The registry side of an nsmgr, in front of the registry for its node (§5.4). */
+export function registryNsmgr(options: RegistryNsmgrOptions): NsmgrRegistries {
+  const remote = remoteRegistries({ dial: options.dial, url: options.registryUrl })
+  const bypass = localBypass(options.publicUrl)
+  const local: Registries = {
+    networkServices: remote.networkServices,
+    networkServiceEndpoints: registryChain([bypass], remote.networkServiceEndpoints),
+  }
+  const served: Registries = {
+    networkServices: registryChain(
+      registryEntry(networkServiceKind, validateNetworkService(), options),
+      remote.networkServices,
+    ),
+    networkServiceEndpoints: registryChain(
+      [
+        ...registryEntry(networkServiceEndpointKind, validateNetworkServiceEndpoint(), options),
+        begin(networkServiceEndpointKind),
+        clientInfo(options.clientInfo),
+        expire(),
+        ...(options.descriptors ?? []),
+      ],
+      local.networkServiceEndpoints,
+    ),
+  }
+  return { served, local }
+}

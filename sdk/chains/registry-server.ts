@@ -1,0 +1,76 @@
+import { background } from '../ctx.ts'
+import type { Registries } from '../elements/discover.ts'
+import { registryChain, type RegistryElement, type RegistryItem } from '../registry-chain.ts'
+import { authorizeServer } from '../registry/authorize.ts'
+import { begin } from '../registry/begin.ts'
+import { expire } from '../registry/expire.ts'
+import { grpcMetadataServer } from '../registry/grpc-metadata.ts'
+import { interdomain } from '../registry/interdomain.ts'
+import { networkServiceEndpointKind, networkServiceKind, type RegistryKind } from '../registry/kind.ts'
+import { logOutcome, type RegistryOutcome } from '../registry/log-outcome.ts'
+import { registryPolicies, serverPolicyMasks } from '../registry/policies.ts'
+import { setPayload } from '../registry/set-payload.ts'
+import { setRegistrationTime } from '../registry/set-registration-time.ts'
+import { updatePath } from '../registry/update-path.ts'
+import { validateNetworkService, validateNetworkServiceEndpoint } from '../registry/validate.ts'
+import type { TokenGenerator } from '../tokens.ts'
+
+/** What every registry server needs. */
+export interface RegistryEntryOptions {
+  readonly tokens: TokenGenerator
+  /** NSM_REGISTRY_SERVER_POLICIES. */
+  readonly policyMasks?: readonly string[]
+  readonly observe?: (outcome: RegistryOutcome) => void
+}
+
+export interface RegistryServerOptions extends RegistryEntryOptions {
+  readonly stores: Registries
+  /** Where names of other domains go (NSM_PROXY_REGISTRY_URL). */
+  readonly proxy?: Registries
+  /** Longest life of a registration that is not refreshed; default 1 min. */
+  readonly expirePeriodMs?: number
+}
+
+/** The registry's own chains: checks, order, expiry, other domains, then the store. */
+export function registryServer(options: RegistryServerOptions): Registries {
+  const { stores, proxy, expirePeriodMs } = options
+  return {
+    networkServices: registryChain(
+      [
+        ...registryEntry(networkServiceKind, validateNetworkService(), options),
+        begin(networkServiceKind, forgetful),
+        interdomain(networkServiceKind, proxy?.networkServices),
+        setPayload(),
+      ],
+      stores.networkServices,
+    ),
+    networkServiceEndpoints: registryChain(
+      [
+        ...registryEntry(networkServiceEndpointKind, validateNetworkServiceEndpoint(), options),
+        begin(networkServiceEndpointKind, forgetful),
+        interdomain(networkServiceEndpointKind, proxy?.networkServiceEndpoints),
+        expire(expirePeriodMs === undefined ? {} : { periodMs: expirePeriodMs }),
+        setRegistrationTime(),
+      ],
+      stores.networkServiceEndpoints,
+    ),
+  }
+}
+
+/** What a call goes through first in every registry server (§5.4). */
+export function registryEntry<Item extends RegistryItem, Query, Response>(
+  kind: RegistryKind<Item, Query, Response>,
+  validate: RegistryElement<Item, Query, Response>,
+  options: RegistryEntryOptions,
+): RegistryElement<Item, Query, Response>[] {
+  return [
+    logOutcome(kind, options.observe),
+    validate,
+    grpcMetadataServer(),
+    updatePath(options.tokens),
+    authorizeServer(kind, registryPolicies(options.policyMasks ?? serverPolicyMasks)),
+  ]
+}
+
+/** The store asks for no caller: of a hundred thousand registrations no tokens need be kept. */
+const forgetful = { keep: background }
