@@ -33,6 +33,7 @@ export interface Addon {
   /** `kernel`: 0 = as it is, 1 = as before 6.11, 2 = as before 6.5. */
   peerNetns(socketFd: number, kernel: number): Promise<Answer<number>>
   createVeth(pair: VethPair): Promise<Answer<boolean>>
+  createBridge(netnsFd: number, name: string): Promise<Answer<boolean>>
   apply(netnsFd: number, changes: readonly object[]): Promise<Answer<boolean>>
   read(netnsFd: number, parts: readonly string[]): Promise<Answer<NamespaceState>>
   deleteLinks(netnsFd: number, names: readonly string[]): Promise<Answer<boolean>>

@@ -13,6 +13,7 @@ export const native: Native = {
   peerCredentials: (socketFd) => unwrap(addon().peerCredentials(socketFd)),
   peerNetns: async (socketFd) => unwrap(await addon().peerNetns(socketFd, 0)),
   createVeth: async (pair) => void unwrap(await addon().createVeth(pair)),
+  createBridge: async (netnsFd, name) => void unwrap(await addon().createBridge(netnsFd, name)),
   apply: async (netnsFd, changes) => void unwrap(await addon().apply(netnsFd, changes)),
   read: async (netnsFd, parts) => unwrap(await addon().read(netnsFd, parts)),
   deleteLinks: async (netnsFd, names) => void unwrap(await addon().deleteLinks(netnsFd, names)),

@@ -63,6 +63,8 @@ export type Change =
       readonly alias?: string
       readonly mac?: string
       readonly group?: number
+      /** Bridge that the link becomes a port of. */
+      readonly master?: string
     }
   | { readonly op: 'address' | 'delete-address'; readonly dev: string; readonly prefix: string }
   | {
@@ -170,6 +172,8 @@ export interface Native {
 
   /** One RTM_NEWLINK: both ends straight into their namespaces, one queue each, still down. Nothing is left behind on an error. */
   createVeth(pair: VethPair): Promise<void>
+  /** A bridge, down and without ports. */
+  createBridge(netnsFd: number, name: string): Promise<void>
   /**
    * All changes in one sendmsg, in order. The kernel goes on after an error, so all failures are collected:
    * rejects with the first as a NativeError whose `failures` lists every `{index, error}`. `route` and `address` replace;

@@ -9,7 +9,7 @@ use nsm_native_core::delete::Deleter;
 use nsm_native_core::netns::{self, Netns};
 use nsm_native_core::peer::{self, Kernel};
 use nsm_native_core::state::Parts;
-use nsm_native_core::wiring::{apply, create_veth, Change};
+use nsm_native_core::wiring::{apply, create_bridge, create_veth, Change};
 use nsm_native_core::{describe, state, Failure, Outcome};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -84,6 +84,12 @@ pub fn create_veth_pair(env: &Env, pair: VethPair) -> napi::Result<Object<'_>> {
     on_wiring_thread(env, move || {
         create_veth((&netns.0?, &ends.0), (&netns.1?, &ends.1), mtu, group).map(|()| true)
     })
+}
+
+#[napi(catch_unwind, js_name = "createBridge")]
+pub fn create_bridge_in(env: &Env, netns_fd: i32, name: String) -> napi::Result<Object<'_>> {
+    let netns = Netns::acquire(netns_fd);
+    on_wiring_thread(env, move || create_bridge(&netns?, &name).map(|()| true))
 }
 
 #[napi(catch_unwind, js_name = "apply")]

@@ -103,6 +103,7 @@ pub struct ChangeObject {
     pub alias: Option<String>,
     pub mac: Option<String>,
     pub group: Option<u32>,
+    pub master: Option<String>,
     pub dev: Option<String>,
     pub prefix: Option<String>,
     pub gateway: Option<String>,
@@ -132,6 +133,7 @@ impl ChangeObject {
                 alias: self.alias,
                 mac: self.mac,
                 group: self.group,
+                master: self.master,
             }),
             "address" => Change::Address {
                 dev: needed(self.dev, "dev")?,

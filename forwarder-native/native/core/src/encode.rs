@@ -41,6 +41,8 @@ pub struct Link {
     pub alias: Option<String>,
     pub mac: Option<String>,
     pub group: Option<u32>,
+    /// Bridge that the link becomes a port of.
+    pub master: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -137,8 +139,19 @@ pub fn link_up(name: &str) -> Request {
     request(message, "RTM_NEWLINK", name.into())
 }
 
-/// A change of a link that is there. By index: by name, older kernels take an absent link with a group for the whole group.
-pub fn link(index: u32, link: &Link) -> Outcome<Request> {
+/// A new bridge, still down.
+pub fn bridge(name: &str) -> Outcome<Request> {
+    let mut message =
+        Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL).body(&ifinfo(0, 0, 0));
+    message.text(libc::IFLA_IFNAME, checked_text("RTM_NEWLINK", "name", name, ALIAS)?);
+    let info = message.nest(libc::IFLA_LINKINFO);
+    message.text(libc::IFLA_INFO_KIND, "bridge");
+    message.end(info);
+    Ok(request(message, "RTM_NEWLINK", name.into()))
+}
+
+/// A change of a link that is there; `master`: index of the one that the link names. By index: by name, older kernels take an absent link with a group for the whole group.
+pub fn link(index: u32, master: Option<u32>, link: &Link) -> Outcome<Request> {
     let up = libc::IFF_UP as u32;
     let (flags, change) = link.up.map_or((0, 0), |wanted| (if wanted { up } else { 0 }, up));
     let mut message = Message::new(libc::RTM_NEWLINK, 0).body(&ifinfo(index, flags, change));
@@ -150,6 +163,9 @@ pub fn link(index: u32, link: &Link) -> Outcome<Request> {
     }
     if let Some(group) = link.group {
         message.u32(libc::IFLA_GROUP, group);
+    }
+    if let Some(master) = master {
+        message.u32(libc::IFLA_MASTER, master);
     }
     if let Some(alias) = &link.alias {
         let alias = checked_text("RTM_NEWLINK", "alias", alias, ALIAS)?;

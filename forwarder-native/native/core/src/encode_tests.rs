@@ -33,14 +33,26 @@ fn a_veth_pair_is_one_message_with_both_namespaces() {
 #[test]
 fn a_link_change_says_only_what_changes() {
     let change = Link { name: "x".into(), up: Some(false), alias: Some("nsm:a".into()), ..Link::default() };
-    let (_, flags, bytes) = payload(link(5, &change).unwrap());
+    let (_, flags, bytes) = payload(link(5, None, &change).unwrap());
     assert_eq!(i32::from(flags), libc::NLM_F_REQUEST);
     assert_eq!(bytes[4..8], 5_u32.to_ne_bytes());
     assert_eq!((bytes[8], bytes[12]), (0, libc::IFF_UP as u8));
     assert_eq!(attributes(&bytes[16..]).count(), 1);
     assert_eq!(attribute(&bytes, 16, libc::IFLA_IFALIAS).unwrap(), b"nsm:a");
     let long = Link { alias: Some("x".repeat(256)), ..change };
-    assert_eq!(link(5, &long).err().unwrap().errno, libc::ENAMETOOLONG);
+    assert_eq!(link(5, None, &long).err().unwrap().errno, libc::ENAMETOOLONG);
+}
+
+#[test]
+fn a_bridge_and_its_port() {
+    let (kind, flags, bytes) = payload(bridge("br").unwrap());
+    assert_eq!(kind, libc::RTM_NEWLINK);
+    assert_eq!(i32::from(flags), libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL);
+    assert_eq!(attribute(&bytes, 16, libc::IFLA_IFNAME).unwrap(), b"br\0");
+    let info = attribute(&bytes, 16, libc::IFLA_LINKINFO).unwrap();
+    assert_eq!(attribute(&info, 0, libc::IFLA_INFO_KIND).unwrap(), b"bridge\0");
+    let (_, _, bytes) = payload(link(5, Some(9), &Link { name: "x".into(), ..Link::default() }).unwrap());
+    assert_eq!(attribute(&bytes, 16, libc::IFLA_MASTER).unwrap(), 9_u32.to_ne_bytes());
 }
 
 #[test]

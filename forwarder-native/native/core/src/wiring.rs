@@ -41,6 +41,12 @@ pub fn create_veth(a: (&Netns, &EndName), b: (&Netns, &EndName), mtu: u32, group
     Socket::open_in(a.0)?.transact(vec![request])
 }
 
+/// Makes a bridge, down and without ports.
+pub fn create_bridge(netns: &Netns, name: &str) -> Outcome<()> {
+    let request = encode::bridge(name)?;
+    Socket::open_in(netns)?.transact(vec![request])
+}
+
 /// Makes all changes in order; collects every failure. Runs of netlink changes go out in one sendmsg.
 pub fn apply(netns: &Netns, changes: &[Change]) -> Outcome<()> {
     if changes.len() > CHANGES {
@@ -100,7 +106,10 @@ impl Batch {
 
     fn request(&mut self, change: &Change) -> Outcome<Request> {
         match change {
-            Change::Link(link) => encode::link(self.index(&link.name)?, link),
+            Change::Link(link) => {
+                let master = link.master.as_deref().map(|name| self.index(name)).transpose()?;
+                encode::link(self.index(&link.name)?, master, link)
+            }
             Change::Address { dev, prefix, verb } => encode::address(self.index(dev)?, dev, prefix, *verb),
             Change::Route(route, verb) => encode::route(self.index(&route.dev)?, route, *verb),
             Change::Rule(rule, verb) => encode::rule(rule, *verb),
