@@ -1,7 +1,7 @@
 import type { Clock } from '@nsm/sdk/clock.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import type { Container } from '../manifest/objects.ts'
-import { backOff } from './back-off.ts'
+import { backOff, type BackOffOptions } from './back-off.ts'
 import { watchProbe, type RunProbe } from './probe.ts'
 import type { Exit, RunningProcess } from './runner.ts'
 
@@ -27,6 +27,8 @@ export interface ContainerOptions {
   readonly kind: ContainerKind
   /** Which ends are followed by a new start. */
   readonly restart: 'Always' | 'OnFailure' | 'Never'
+  /** Between restarts; default: half a second, doubling to 30 s. */
+  readonly pauses?: BackOffOptions
   readonly clock: Clock
   readonly runProbe: RunProbe
   launch(): RunningProcess
@@ -74,7 +76,7 @@ export class ManagedContainer {
   private async live(): Promise<Exit> {
     const { clock, restart } = this.options
     const { signal } = this.stopping
-    const pauses = backOff(restartPauses)
+    const pauses = backOff(this.options.pauses ?? restartPauses)
     for (;;) {
       const begunMs = clock.now()
       const exit = await this.runOnce()

@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto'
+import { native } from '@nsm/native/native.js'
+import type { AddressPlan, NodeAddresses } from './addresses.ts'
+
+/** Bridge of the namespace that joins the nodes. */
+const switchBridge = 'nsm'
+/** Bridge of a node that its pods are on: what a CNI would make. */
+const podBridge = 'cni0'
+const mtu = 1500
+/** Group of links that no Network Service connection owns. */
+const plainGroup = 0
+const everywhere = '0.0.0.0/0'
+
+/** Makes the network namespace of this very process the switch that joins the nodes. */
+export async function makeSwitch(plan: AddressPlan): Promise<void> {
+  const here = native.ownNetns()
+  try {
+    await native.createBridge(here, switchBridge)
+    await native.apply(here, [
+      { op: 'link', name: switchBridge, up: true },
+      { op: 'address', dev: switchBridge, prefix: plan.switchPrefix },
+      { op: 'sysctl', name: 'net.ipv4.ip_forward', value: '1' },
+    ])
+  } finally {
+    native.close(here)
+  }
+}
+
+/** Gives a node's namespace its underlay address, and a bridge for its pods. */
+export async function attachNode(
+  node: { readonly name: string; readonly pid: number; readonly addresses: NodeAddresses },
+  plan: AddressPlan,
+): Promise<void> {
+  const { name, addresses } = node
+  await joined(node.pid, async (here, inside) => {
+    const [a, b] = [
+      { netnsFd: here, name },
+      { netnsFd: inside, name: 'eth0' },
+    ]
+    await native.createVeth({ a, b, mtu, group: plainGroup })
+    await native.createBridge(inside, podBridge)
+    await native.apply(inside, [
+      { op: 'link', name: 'eth0', up: true },
+      { op: 'address', dev: 'eth0', prefix: addresses.prefix },
+      { op: 'link', name: podBridge, up: true },
+      { op: 'address', dev: podBridge, prefix: addresses.gatewayPrefix },
+      { op: 'sysctl', name: 'net.ipv4.ip_forward', value: '1' },
+    ])
+    await native.apply(here, [
+      { op: 'link', name, master: switchBridge, up: true },
+      { op: 'route', dev: switchBridge, prefix: addresses.podCidr, gateway: addresses.ip, scope: 'global' },
+    ])
+    await native.apply(inside, [
+      { op: 'route', dev: 'eth0', prefix: everywhere, gateway: plan.switchIp, scope: 'global' },
+    ])
+  })
+}
+
+/** Gives a pod's namespace its `eth0` on the bridge of its node. */
+export async function attachPod(
+  nodePid: number,
+  pod: { readonly pid: number; readonly ip: string; readonly gateway: string },
+): Promise<void> {
+  await joined(nodePid, async (_here, node) =>
+    joined(pod.pid, async (_self, inside) => {
+      const port = `veth${createHash('sha256').update(pod.ip).digest('hex').slice(0, 10)}`
+      await native.createVeth({
+        a: { netnsFd: node, name: port },
+        b: { netnsFd: inside, name: 'eth0' },
+        mtu,
+        group: plainGroup,
+      })
+      await native.apply(node, [{ op: 'link', name: port, master: podBridge, up: true }])
+      await native.apply(inside, [
+        { op: 'link', name: 'eth0', up: true },
+        { op: 'address', dev: 'eth0', prefix: `${pod.ip}/24` },
+        { op: 'route', dev: 'eth0', prefix: everywhere, gateway: pod.gateway, scope: 'global' },
+      ])
+    }),
+  )
+}
+
+/** Descriptors of our own network namespace and of a process', closed afterwards: a held one would keep a dead pod's links up. */
+async function joined<T>(pid: number, body: (here: number, inside: number) => Promise<T>): Promise<T> {
+  const here = native.ownNetns()
+  try {
+    const inside = native.open(`/proc/${pid}/ns/net`, 'read')
+    try {
+      return await body(here, inside)
+    } finally {
+      native.close(inside)
+    }
+  } finally {
+    native.close(here)
+  }
+}
