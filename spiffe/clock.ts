@@ -6,14 +6,21 @@ export interface Clock {
   after(ms: number, run: () => void): () => void
 }
 
-/** Longest delay that a Node timer takes. */
+/** Longest delay that a Node timer takes; a longer wait is made of several. */
 const maxTimerMs = 2_147_483_647
 
-/** The machine's clock. A wait of more than 24 days ends early: who waits looks again. */
+/** The machine's clock. */
 export const machineClock: Clock = {
   now: () => Date.now(),
   after(ms, run) {
-    const timer = setTimeout(run, Math.min(Math.max(0, ms), maxTimerMs)).unref()
+    let leftMs = Math.max(0, ms)
+    let timer: NodeJS.Timeout
+    const arm = (): void => {
+      const stepMs = Math.min(leftMs, maxTimerMs)
+      leftMs -= stepMs
+      timer = setTimeout(leftMs > 0 ? arm : run, stepMs).unref()
+    }
+    arm()
     return () => clearTimeout(timer)
   },
 }
