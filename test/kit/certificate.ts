@@ -1,4 +1,13 @@
-import { createHash, createPublicKey, randomBytes, sign, X509Certificate, type KeyObject } from 'node:crypto'
+import {
+  createHash,
+  createPublicKey,
+  generateKeyPair,
+  randomBytes,
+  sign,
+  X509Certificate,
+  type KeyObject,
+} from 'node:crypto'
+import { promisify } from 'node:util'
 
 /** Key usages by their bit (RFC 5280 §4.2.1.3). */
 export const usageBits = { digitalSignature: 0, keyCertSign: 5, cRLSign: 6 } as const
@@ -42,6 +51,28 @@ export function makeCertificate(template: CertificateTemplate): X509Certificate 
   )
   const signature = sign('sha256', body, template.signingKey)
   return new X509Certificate(sequence(body, algorithm, tlv(0x03, Buffer.of(0), signature)))
+}
+
+/** A self-signed server's key and certificate for an hour, PEM: for tests that need TLS and no identity. */
+export async function keyAndCertificate(): Promise<{ key: string; cert: string }> {
+  const { privateKey: key } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' })
+  const now = Date.now()
+  const certificate = makeCertificate({
+    subject: 'localhost',
+    issuer: 'localhost',
+    key,
+    signingKey: key,
+    notBefore: new Date(now - 60_000),
+    notAfter: new Date(now + 3_600_000),
+    uris: [],
+    dnsNames: ['localhost'],
+    ca: false,
+    usages: ['digitalSignature'],
+    usagesCritical: true,
+    extendedUsages: [],
+    extensions: [],
+  })
+  return { key: key.export({ type: 'pkcs8', format: 'pem' }).toString(), cert: certificate.toString() }
 }
 
 /** One X.509 extension. */

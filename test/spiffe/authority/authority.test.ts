@@ -13,6 +13,7 @@ import { x509BundleSource, x509Source } from '@nsm/spiffe/workload-api.js'
 import { duplexPair } from 'node:stream'
 import t, { type Test } from 'tap'
 import { nodeListen, runAuthority, type RunningAuthority } from '../../kit/authority.ts'
+import { handClock } from '../../kit/clock.ts'
 
 const minuteMs = 60_000
 const hourMs = 60 * minuteMs
@@ -43,30 +44,6 @@ async function change(source: X509Source): Promise<X509State> {
       resolve(state)
     })
   })
-}
-
-/** Time that goes by only when told to; what becomes due runs in order. */
-function handClock(): {
-  now(): number
-  after(ms: number, run: () => void): () => void
-  pass(ms: number): void
-} {
-  let nowMs = Date.now()
-  const timers = new Set<{ dueMs: number; run: () => void }>()
-  return {
-    now: () => nowMs,
-    after(ms, run) {
-      const timer = { dueMs: nowMs + ms, run }
-      timers.add(timer)
-      return () => timers.delete(timer)
-    },
-    pass(ms) {
-      nowMs += ms
-      for (const timer of timers) {
-        if (timer.dueMs <= nowMs && timers.delete(timer)) timer.run()
-      }
-    },
-  }
 }
 
 /** One raw call; answers the status it ends with. */
@@ -200,15 +177,15 @@ t.test('an attestor that fails or names a foreign ID gives nobody an identity', 
 })
 
 t.test('SVIDs are renewed at half their life on the open stream, after another attestation', async (t) => {
-  const clock = handClock()
+  const clock = handClock(Date.now())
   let attested = 0
   const running = await run(t, { clock, svidLifeMs: 10 * minuteMs, attest: async () => (attested++, id) })
   const source = await sourceAt(t, running)
   const before = source.current.svids[0].certificates[0]
   const changed = change(source)
-  clock.pass(5 * minuteMs - 1)
+  clock.advance(5 * minuteMs - 1)
   t.equal(attested, 1)
-  clock.pass(1)
+  clock.advance(1)
   const after = (await changed).svids[0].certificates[0]
   t.equal(attested, 2)
   t.not(after.serialNumber, before.serialNumber)
@@ -235,7 +212,7 @@ t.test('a workload that is gone is cut off', async (t) => {
 })
 
 t.test('a workload that became unknown is cut off at renewal', async (t) => {
-  const clock = handClock()
+  const clock = handClock(Date.now())
   let known = true
   const running = await run(t, {
     clock,
@@ -246,20 +223,20 @@ t.test('a workload that became unknown is cut off at renewal', async (t) => {
   const source = await sourceAt(t, running, (err) => onProblem?.(err))
   const problem = new Promise<SpiffeError>((resolve) => (onProblem = resolve))
   known = false
-  clock.pass(5 * minuteMs)
+  clock.advance(5 * minuteMs)
   t.match(await problem, { code: 'PERMISSION_DENIED' })
   t.throws(() => source.current, { code: 'PERMISSION_DENIED' })
 })
 
 t.test('a new root is published first and signs later; both are trusted meanwhile', async (t) => {
-  const clock = handClock()
+  const clock = handClock(Date.now())
   const running = await run(t, { clock, rootSpreadMs: minuteMs, svidLifeMs: 10 * minuteMs })
   const source = await sourceAt(t, running)
   const bundles = await x509BundleSource({ address: running.address })
   t.teardown(() => bundles.close())
   const [old] = running.authority.roots
   const changed = change(source)
-  clock.pass(10_000)
+  clock.advance(10_000)
   await running.authority.rotateRoot()
   const { svids, bundles: trusted } = await changed
   const fresh = running.authority.roots[1]
@@ -267,7 +244,7 @@ t.test('a new root is published first and signs later; both are trusted meanwhil
   t.ok(svids[0].certificates[0].verify(old!.publicKey), 'still signed by the old root')
 
   const renewed = change(source)
-  clock.pass(5 * minuteMs)
+  clock.advance(5 * minuteMs)
   const [svid] = (await renewed).svids
   t.ok(svid.certificates[0].verify(fresh!.publicKey), 'now by the new one')
   t.equal(verifyChain(svid.certificates, source.current.bundles, clock.now()).id, id)
@@ -275,14 +252,14 @@ t.test('a new root is published first and signs later; both are trusted meanwhil
 })
 
 t.test('roots renew themselves at half their life, and leave at its end', async (t) => {
-  const clock = handClock()
+  const clock = handClock(Date.now())
   const running = await run(t, { clock, rootLifeMs: 4 * hourMs, svidLifeMs: hourMs })
   const source = await sourceAt(t, running)
   const changed = change(source)
-  clock.pass(2 * hourMs)
+  clock.advance(2 * hourMs)
   await changed
   t.equal(running.authority.roots.length, 2)
-  clock.pass(2 * hourMs)
+  clock.advance(2 * hourMs)
   t.equal(running.authority.roots.length, 1)
 })
 
