@@ -21,8 +21,9 @@ fn a_link_is_read_as_it_was_written() {
         alias: Some("nsm:1".into()),
         mac: Some("02:00:00:00:00:0a".into()),
         group: Some(7),
+        master: None,
     };
-    let read = link(&payload(encode::link(4, &given).unwrap())).unwrap();
+    let read = link(&payload(encode::link(4, None, &given).unwrap())).unwrap();
     let wanted = LinkInfo {
         index: 4,
         up: true,
@@ -101,7 +102,7 @@ fn a_neighbour_is_read_as_it_was_written() {
 #[test]
 fn cut_answers_are_left_out() {
     let given = Link { alias: Some("a".into()), mtu: Some(9), ..Link::default() };
-    let whole = payload(encode::link(4, &given).unwrap());
+    let whole = payload(encode::link(4, None, &given).unwrap());
     for cut in 0..whole.len() {
         let short = &whole[..cut];
         let _ = (
