@@ -57,6 +57,7 @@ function step(conn: Connection, name: string, newId: () => string): Step {
       `path index is ${path.index}, but the path has ${path.pathSegments.length} segments`,
     )
   }
+  if (current.id === '') throw new NsmError('INVALID_ARGUMENT', `path segment ${path.index} has no id`)
   const caller = { id: current.id, index: path.index }
   if (current.name === name) return stepped(conn, path, caller)
   if (current.id !== conn.id) {
@@ -69,9 +70,7 @@ function step(conn: Connection, name: string, newId: () => string): Step {
 }
 
 function stepped(conn: Connection, path: Path, caller: Step['caller']): Step {
-  const id = path.pathSegments[path.index]?.id ?? ''
-  if (id === '') throw new NsmError('INVALID_ARGUMENT', `path segment ${path.index} has no id`)
-  return { connection: { ...conn, id, path }, caller }
+  return { connection: { ...conn, id: path.pathSegments[path.index]?.id ?? '', path }, caller }
 }
 
 /** One hop on: reuses the segment of an earlier pass, renames that of another hop, or appends one. */
