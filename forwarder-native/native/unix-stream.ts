@@ -129,11 +129,12 @@ export class UnixSocket extends Duplex {
   }
 
   #ready(events: number): void {
+    // An error condition shows as an errno at the next call, so both directions look; libuv has stopped watching by then.
+    const failed = events < 0
     try {
-      // An error condition shows as an errno at the next call, so both directions look.
-      if ((events < 0 || (events & readable) !== 0) && (this.#events & readable) !== 0) this.#fill()
-      if ((events < 0 || (events & writable) !== 0) && this.#write !== undefined && !this.destroyed)
-        this.#flush()
+      if ((failed || (events & readable) !== 0) && (this.#events & readable) !== 0) this.#fill()
+      if ((failed || (events & writable) !== 0) && this.#write !== undefined && !this.destroyed) this.#flush()
+      if (failed && !this.destroyed) this.#poller.watch(this.#events)
     } catch (reason) {
       this.destroy(reason as Error)
     }
