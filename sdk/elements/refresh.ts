@@ -65,5 +65,5 @@ export function refreshDelay(path: Path | undefined, nowMs: number): number | un
   const shortestMs = Math.min(...lives)
   if (shortestMs <= 0) return 0
   const { length } = path.pathSegments
-  return length === 1 ? shortestMs / 3 : shortestMs * (0.2 + (0.2 * path.index) / length)
+  return length === 1 ? shortestMs / 3 : (shortestMs * (1 + path.index / length)) / 5
 }
