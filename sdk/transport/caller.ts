@@ -8,11 +8,18 @@ import type { Codec, Method } from './methods.ts'
 import type { Caller } from './remote-services.ts'
 import type { SecureSession } from './session.ts'
 
+/** Sees how the calls on a session go. */
+export interface CallObserver {
+  onHeaders(headers: IncomingHttpHeaders): void
+  /** A unary call failed. */
+  onFailure(): void
+}
+
 /** Calls on `session`. Without `tokens`, calls carry none (health, IPAM; wire contract §3.3). */
 export function callerOf(
   session: SecureSession,
   tokens: TokenGenerator | undefined,
-  onHeaders: (headers: IncomingHttpHeaders) => void,
+  observer: CallObserver,
 ): Caller {
   const { peer, grpc } = session
 
@@ -25,7 +32,7 @@ export function callerOf(
       signal: ctx.signal,
       timeoutMs: budgetOf(ctx),
       onHeaders(headers) {
-        onHeaders(headers)
+        observer.onHeaders(headers)
         if (call === undefined) return
         call.answeredBy = peer
         for (const [name, value] of Object.entries(headers)) {
@@ -38,7 +45,12 @@ export function callerOf(
   return {
     async unary(ctx, method, request) {
       const rpc = rpcOf(ctx, method.path, method.request.encode(request).finish())
-      return decoded(method, await grpc.unary(rpc))
+      try {
+        return decoded(method, await grpc.unary(rpc))
+      } catch (err) {
+        observer.onFailure()
+        throw err
+      }
     },
     async *stream(ctx, method, request) {
       const rpc = rpcOf(ctx, method.path, method.request.encode(request).finish())

@@ -71,7 +71,8 @@ export function dialer(options: DialerOptions): Dialer {
 }
 
 function callerFor(lease: Lease, tokens: TokenGenerator | undefined): Caller {
-  return callerOf(lease.session, tokens, (headers) =>
-    lease.learn(headers[keepsNoDescriptorsHeader] === 'true'),
-  )
+  return callerOf(lease.session, tokens, {
+    onHeaders: (headers) => lease.learn(headers[keepsNoDescriptorsHeader] === 'true'),
+    onFailure: () => lease.failed(),
+  })
 }

@@ -1,6 +1,8 @@
+import { statSync } from 'node:fs'
 import type { X509Source } from '@nsm/spiffe/svid.js'
 import type { Clock } from '../clock.ts'
 import type { Ctx } from '../ctx.ts'
+import { formatInodeUrl } from '../descriptors.ts'
 import { NsmError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { openSession, type SecureSession } from './session.ts'
@@ -21,6 +23,8 @@ export interface Lease {
   readonly session: SecureSession
   /** Tells whether the peer closes received descriptors after each call; the first answer counts. */
   learn(peerKeepsNone: boolean): void
+  /** Tells that a call failed: the peer may have refused it before it looked for its descriptors, and still holds them. */
+  failed(): void
   /** At most once. */
   release(): void
 }
@@ -34,6 +38,8 @@ export interface SessionPool {
 /** A session with those who use it. */
 interface Shared {
   readonly url: string
+  /** What it leads to: the URL, or the inode behind a URL that names a descriptor. */
+  readonly target: string
   /** Fingerprint of the SVID that was current when it was opened. */
   readonly svid: string
   readonly opening: AbortController
@@ -42,6 +48,8 @@ interface Shared {
   /** undefined until the first answer tells. */
   peerKeepsNone: boolean | undefined
   sentDescriptors: boolean
+  /** Not to be given out again. */
+  retired: boolean
   stopIdling: () => void
 }
 
@@ -63,8 +71,8 @@ export function sessionPool(options: SessionPoolOptions): SessionPool {
     else shared.stopIdling = options.clock.after(options.idleMs, () => end(shared))
   }
 
-  const open = (url: string): readonly [Shared, Promise<SecureSession>] => {
-    const shared = newShared(url, options)
+  const open = (url: string, target: string): readonly [Shared, Promise<SecureSession>] => {
+    const shared = newShared(url, target, options)
     const ready = opened(shared, options)
     all.set(shared, ready)
     const forget = (): void => {
@@ -78,8 +86,9 @@ export function sessionPool(options: SessionPoolOptions): SessionPool {
   return {
     async acquire({ signal }, url) {
       if (closed) throw stopping
-      const found = [...all].find(([shared]) => shared.url === url && isGood(shared))
-      const [shared, ready] = found ?? open(url)
+      const target = targetOf(url)
+      const found = [...all].find(([shared]) => shared.target === target && isGood(shared))
+      const [shared, ready] = found ?? open(url, target)
       shared.users += 1
       shared.stopIdling()
       try {
@@ -87,6 +96,9 @@ export function sessionPool(options: SessionPoolOptions): SessionPool {
         return {
           session,
           learn: (peerKeepsNone) => (shared.peerKeepsNone ??= peerKeepsNone),
+          failed() {
+            if (shared.sentDescriptors) shared.retired = true
+          },
           release: once(() => release(shared)),
         }
       } catch (reason) {
@@ -104,15 +116,17 @@ export function sessionPool(options: SessionPoolOptions): SessionPool {
   }
 }
 
-function newShared(url: string, { source }: SessionPoolOptions): Shared {
+function newShared(url: string, target: string, { source }: SessionPoolOptions): Shared {
   return {
     url,
+    target,
     svid: svidOf(source),
     opening: new AbortController(),
     session: undefined,
     users: 0,
     peerKeepsNone: undefined,
     sentDescriptors: false,
+    retired: false,
     stopIdling: () => undefined,
   }
 }
@@ -137,14 +151,29 @@ async function opened(shared: Shared, options: SessionPoolOptions): Promise<Secu
 }
 
 function isShareable(shared: Shared, svid: string): boolean {
-  const { session, opening, sentDescriptors, peerKeepsNone } = shared
-  if (opening.signal.aborted || session?.grpc.usable === false || shared.svid !== svid) return false
+  const { session, opening, sentDescriptors, peerKeepsNone, retired } = shared
+  if (retired || opening.signal.aborted || session?.grpc.usable === false || shared.svid !== svid)
+    return false
   return !sentDescriptors || peerKeepsNone === true
 }
 
 function end({ url, opening, session }: Shared): void {
   opening.abort(new NsmError('CANCELLED', `nobody uses the session to ${url} any more`))
   session?.grpc.close()
+}
+
+const descriptorUrl = /^unix:(?:\/\/)?(\/proc\/\w+\/fd\/\d+)$/
+
+/** A descriptor's number may mean another socket the next time. @throws NsmError UNAVAILABLE when it is closed. */
+function targetOf(url: string): string {
+  const path = descriptorUrl.exec(url)?.[1]
+  if (path === undefined) return url
+  try {
+    const { dev, ino } = statSync(path, { bigint: true })
+    return formatInodeUrl({ dev, inode: ino })
+  } catch (cause) {
+    throw new NsmError('UNAVAILABLE', `cannot dial ${url}: the descriptor is closed`, { cause })
+  }
 }
 
 function svidOf(source: X509Source): string {

@@ -1,0 +1,174 @@
+import type { Element } from '../chain.ts'
+import { withTimeout, type Ctx } from '../ctx.ts'
+import { formatInodeUrl, parseInodeUrl, type DescriptorFunctions, type InodeId } from '../descriptors.ts'
+import { NsmError } from '../errors.ts'
+import type { DescriptorChannel } from '../peer.ts'
+import { checkedNetns, holdingDescriptors, type CallDescriptors } from './call-descriptors.ts'
+import { swapInConnection, swapInRequest, type SwapUrl } from './inode-parameter.ts'
+
+export interface RecvFdServerOptions {
+  readonly native: DescriptorFunctions
+  /** The callers are pods: each may name its own network namespace alone. For the nsmgr. */
+  readonly ownNetnsOnly?: boolean
+  /** Longest wait for a descriptor, within the caller's deadline; default 15 s. */
+  readonly waitMs?: number
+  /** The same for Close, which goes on without; default 1 s. */
+  readonly closeWaitMs?: number
+}
+
+/** What is known about the network namespace of the process at the other end of a socket. */
+type PeerNetns = InodeId | undefined
+
+/**
+ * Turns the `inodeURL`s of remote callers into open descriptors (§6.4): `inode://…` becomes `file:///proc/<pid>/fd/<n>` on the way
+ * in, and that becomes `inode://…` again in the answer. All are closed when the call is over.
+ *
+ * Only descriptors count: the one that the kernel gives for the caller's own namespace, else one that came over this very
+ * connection, which is waited for. A path is refused (PERMISSION_DENIED), and so is everything that is not a pod's network namespace.
+ */
+export function recvFdServer(options: RecvFdServerOptions): Element {
+  const { native, waitMs = 15_000, closeWaitMs = 1000 } = options
+  const peers = new WeakMap<DescriptorChannel, Promise<PeerNetns>>()
+
+  /** The peer's own namespace, held, if it is the wanted one. */
+  async function ownNetns(
+    ctx: Ctx,
+    channel: DescriptorChannel,
+    wanted: InodeId,
+  ): Promise<number | undefined> {
+    const known = peers.get(channel) ?? identify(ctx, native, channel)
+    peers.set(channel, known)
+    const own = await known
+    if (own?.dev === wanted.dev && own.inode === wanted.inode) return channel.peerNetns()
+    if (own === undefined || options.ownNetnsOnly !== true) return undefined
+    throw new NsmError(
+      'PERMISSION_DENIED',
+      `mechanism parameter inodeURL ${formatInodeUrl(wanted)} is not the caller's own network namespace, ${formatInodeUrl(own)}`,
+    )
+  }
+
+  async function obtain(
+    ctx: Ctx,
+    channel: DescriptorChannel,
+    wanted: InodeId,
+    limitMs: number,
+  ): Promise<number> {
+    const own = await ownNetns(ctx, channel, wanted)
+    if (own !== undefined) return own
+    return withTimeout(ctx, limitMs, ({ signal }) => channel.receive(wanted.dev, wanted.inode, signal))
+  }
+
+  function opening(ctx: Ctx, held: CallDescriptors, limitMs: number): SwapUrl {
+    const channel = ctx.peer?.descriptors
+    return async (url) => {
+      const wanted = ctx.peer === undefined ? undefined : remoteInode(url)
+      if (wanted === undefined || channel === undefined) return url
+      const known = held.byInodeUrl(url)
+      if (known !== undefined) return known.fileUrl
+      const fd = await obtain(ctx, channel, wanted, limitMs).catch((cause: unknown) => {
+        throw notGot(url, cause)
+      })
+      return held.hold(fd, checkedNetns(native, fd, url), channel).fileUrl
+    }
+  }
+
+  return {
+    name: 'recvfd server',
+
+    async request(ctx, req, next) {
+      const forget = forgetting(ctx)
+      try {
+        return await holdingDescriptors(ctx, native, async (inner, held) => {
+          const open = opening(ctx, held, waitMs)
+          const request = await swapInRequest(req, (url) => open(forget.note(url)))
+          return swapInConnection(await next.request(inner, request), (url) => asReceived(ctx, held, url))
+        })
+      } finally {
+        forget.all()
+      }
+    },
+
+    async close(ctx, conn, next) {
+      const forget = forgetting(ctx)
+      try {
+        await holdingDescriptors(ctx, native, async (inner, held) => {
+          const open = opening(ctx, held, closeWaitMs)
+          const opened = await swapInConnection(conn, (url) => open(forget.note(url))).catch(
+            (err: unknown) => {
+              ctx.log.debug(
+                { connection_id: conn.id, err: String(err) },
+                'closing without the network namespace',
+              )
+              return conn
+            },
+          )
+          await next.close(inner, opened)
+        })
+      } finally {
+        forget.all()
+      }
+    },
+  }
+}
+
+async function identify(
+  ctx: Ctx,
+  native: DescriptorFunctions,
+  channel: DescriptorChannel,
+): Promise<PeerNetns> {
+  try {
+    const fd = await channel.peerNetns()
+    try {
+      const { dev, inode } = native.describe(fd)
+      return { dev, inode }
+    } finally {
+      native.close(fd)
+    }
+  } catch (err) {
+    ctx.log.debug({ err: String(err) }, "the caller's own network namespace can't be told")
+    return undefined
+  }
+}
+
+/** @throws NsmError for everything but `inode://<dev>/<inode>`. */
+function remoteInode(url: string): InodeId {
+  const id = parseInodeUrl(url)
+  if (id !== undefined) return id
+  const shown = JSON.stringify(url.slice(0, 100))
+  if (url.startsWith('inode:')) {
+    throw new NsmError(
+      'INVALID_ARGUMENT',
+      `mechanism parameter inodeURL is ${shown}, not inode://<device>/<inode>`,
+    )
+  }
+  throw new NsmError(
+    'PERMISSION_DENIED',
+    `mechanism parameter inodeURL is ${shown}: no path is taken, pass a descriptor and its inode:// url`,
+  )
+}
+
+function asReceived(ctx: Ctx, held: CallDescriptors, url: string): string {
+  const one = held.byFileUrl(url)
+  return one !== undefined && one.from === ctx.peer?.descriptors ? one.inodeUrl : url
+}
+
+/** The sender sends a descriptor each time that it names it, so each naming is forgotten once. */
+function forgetting(ctx: Ctx): { note(url: string): string; all(): void } {
+  const named: InodeId[] = []
+  return {
+    note(url) {
+      const id = parseInodeUrl(url)
+      if (id !== undefined) named.push(id)
+      return url
+    },
+    all() {
+      for (const { dev, inode } of named) ctx.peer?.descriptors?.forget(dev, inode)
+    },
+  }
+}
+
+function notGot(url: string, cause: unknown): NsmError {
+  const err = NsmError.from(cause)
+  const text = `no descriptor for mechanism parameter inodeURL ${url}: ${err.message}`
+  return err.code === 'PERMISSION_DENIED' ? err : new NsmError(err.code, text, { cause })
+}
