@@ -1,5 +1,6 @@
-import { ConnectionContext, IPContext } from '@nsm/api/gen/connectioncontext.js'
+import { IPContext } from '@nsm/api/gen/connectioncontext.js'
 import { connectionOf, type Element } from '../chain.ts'
+import { ipContextOf, withContext } from '../connection-context.ts'
 import { NsmError } from '../errors.ts'
 import { pairPools, type AddressPair, type PairPools } from '../net/pair-pools.ts'
 import { exclusions } from '../net/pool.ts'
@@ -60,7 +61,7 @@ export function ipamPointToPoint(options: PointToPointOptions): Element {
 
     async request(ctx, req, next) {
       const conn = connectionOf(req)
-      const asked = admitted(conn.context?.ipContext ?? IPContext.fromPartial({}), pools, options.policy)
+      const asked = admitted(ipContextOf(conn), pools, options.policy)
       const excluded = exclusions(asked.excludedPrefixes.map(excludedPrefix))
       const clients = hostAddresses(asked.srcIpAddrs)
       const endpoints = hostAddresses(asked.dstIpAddrs)
@@ -75,10 +76,9 @@ export function ipamPointToPoint(options: PointToPointOptions): Element {
         guests: [...clients, ...endpoints].filter(isGuest).map(formatAddress),
       }
       const ipContext = linkContext(asked, holding.pairs, isGuest)
-      const context = ConnectionContext.fromPartial({ ...conn.context, ipContext })
       hold(conn.id, holding)
       try {
-        const answer = await next.request(ctx, { ...req, connection: { ...conn, context } })
+        const answer = await next.request(ctx, { ...req, connection: withContext(conn, { ipContext }) })
         release(before ?? nothing, holding)
         return answer
       } catch (err) {

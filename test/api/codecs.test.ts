@@ -7,14 +7,8 @@ import * as networkservice from '@nsm/api/gen/networkservice.js'
 import * as registry from '@nsm/api/gen/registry.js'
 import * as fc from 'fast-check'
 import t from 'tap'
-import {
-  anyMessage,
-  loadSchema,
-  messageTypes,
-  protoFolder,
-  toForeign,
-  withoutUnknown,
-} from '../kit/proto-schema.js'
+import { anyMessage, loadSchema, messageTypes, protoFolder, toForeign } from '../kit/proto-schema.js'
+import { withoutUnknown } from '../kit/messages.js'
 
 interface Codec {
   encode(message: unknown): { finish(): Uint8Array }

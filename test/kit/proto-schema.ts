@@ -75,17 +75,6 @@ function isTimestamp(type: protobuf.Type): boolean {
   return type.fullName === '.google.protobuf.Timestamp'
 }
 
-/** A decoded message without its empty records of unknown fields. */
-export function withoutUnknown(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutUnknown)
-  if (typeof value !== 'object' || value === null || value instanceof Date) return value
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([name, member]) => name !== '_unknownFields' || Object.keys(member as object).length > 0)
-      .map(([name, member]) => [name, withoutUnknown(member)]),
-  )
-}
-
 /** The same message in protobufjs' form: seconds and nanos for dates, absent for undefined. */
 export function toForeign(value: unknown): unknown {
   if (value instanceof Date) {
