@@ -204,7 +204,8 @@ async function* messages(
     // A stream that was cut short throws; what ended it is known better below.
     if (reason instanceof NsmError) giveUp(running, reason)
   } finally {
-    if (!stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+    // A reset of a stream that has ended by itself makes Node's HTTP/2 abort the process when the session goes.
+    if (!stream.closed && !stream.readableEnded) stream.close(constants.NGHTTP2_CANCEL)
   }
   if (!stream.destroyed) await new Promise((resolve) => stream.once('close', resolve))
   const failure = outcome(running)
