@@ -11,9 +11,15 @@ interface Waiting {
   refuse(reason: unknown): void
 }
 
+/** One open file, and how often it arrived: calls that name one file at the same time each forget it once. */
+interface Kept {
+  readonly fd: number
+  arrivals: number
+}
+
 /** What arrived on one connection, by device and inode; closed with it. */
 export class ReceivedDescriptors {
-  readonly #kept = new Map<string, number>()
+  readonly #kept = new Map<string, Kept>()
   readonly #waiting = new Map<string, Set<Waiting>>()
   #waits = 0
   #dropped = 0
@@ -28,13 +34,14 @@ export class ReceivedDescriptors {
   put(fd: number): void {
     const { dev, ino } = fstatSync(fd, { bigint: true })
     const key = `${dev}/${ino}`
-    const isKnown = this.#kept.has(key)
-    if (isKnown || this.#kept.size >= keptBound || this.#closed !== undefined) {
-      if (!isKnown) this.#dropped++
+    const known = this.#kept.get(key)
+    if (known !== undefined) known.arrivals++
+    if (known !== undefined || this.#kept.size >= keptBound || this.#closed !== undefined) {
+      if (known === undefined) this.#dropped++
       unwrap(addon().close(fd))
       return
     }
-    this.#kept.set(key, fd)
+    this.#kept.set(key, { fd, arrivals: 1 })
     for (const one of this.#waiting.get(key) ?? []) {
       try {
         one.give(unwrap(addon().duplicate(fd)))
@@ -54,24 +61,27 @@ export class ReceivedDescriptors {
     signal.throwIfAborted()
     if (this.#closed !== undefined) throw this.#closed
     const key = `${dev}/${inode}`
-    const fd = this.#kept.get(key)
-    if (fd !== undefined) return unwrap(addon().duplicate(fd))
+    const known = this.#kept.get(key)
+    if (known !== undefined) return unwrap(addon().duplicate(known.fd))
     if (this.#waits >= waitingBound) throw new Error(`${waitingBound} calls wait already for descriptors`)
     return this.#wait(key, signal)
   }
 
+  /** Undoes one arrival; the last one closes the descriptor. */
   forget(dev: bigint, inode: bigint): void {
     const key = `${dev}/${inode}`
-    const fd = this.#kept.get(key)
-    if (fd === undefined) return
+    const known = this.#kept.get(key)
+    if (known === undefined) return
+    known.arrivals--
+    if (known.arrivals > 0) return
     this.#kept.delete(key)
-    unwrap(addon().close(fd))
+    unwrap(addon().close(known.fd))
   }
 
   close(reason: Error): void {
     this.#closed = reason
     for (const group of this.#waiting.values()) for (const one of group) one.refuse(reason)
-    for (const fd of this.#kept.values()) unwrap(addon().close(fd))
+    for (const { fd } of this.#kept.values()) unwrap(addon().close(fd))
     this.#kept.clear()
   }
 

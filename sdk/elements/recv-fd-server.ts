@@ -1,10 +1,11 @@
 import type { Element } from '../chain.ts'
 import { withTimeout, type Ctx } from '../ctx.ts'
-import { formatInodeUrl, parseInodeUrl, type DescriptorFunctions, type InodeId } from '../descriptors.ts'
+import { parseInodeUrl, type DescriptorFunctions, type InodeId } from '../descriptors.ts'
 import { NsmError } from '../errors.ts'
 import type { DescriptorChannel } from '../peer.ts'
 import { checkedNetns, holdingDescriptors, type CallDescriptors } from './call-descriptors.ts'
 import { swapInConnection, swapInRequest, type SwapUrl } from './inode-parameter.ts'
+import { peerNetns, type PeerNetns } from './peer-netns.ts'
 
 export interface RecvFdServerOptions {
   readonly native: DescriptorFunctions
@@ -16,9 +17,6 @@ export interface RecvFdServerOptions {
   readonly closeWaitMs?: number
 }
 
-/** What is known about the network namespace of the process at the other end of a socket. */
-type PeerNetns = InodeId | undefined
-
 /**
  * Turns the `inodeURL`s of remote callers into open descriptors (§6.4): `inode://…` becomes `file:///proc/<pid>/fd/<n>` on the way
  * in, and that becomes `inode://…` again in the answer. All are closed when the call is over.
@@ -28,49 +26,7 @@ type PeerNetns = InodeId | undefined
  */
 export function recvFdServer(options: RecvFdServerOptions): Element {
   const { native, waitMs = 15_000, closeWaitMs = 1000 } = options
-  const peers = new WeakMap<DescriptorChannel, Promise<PeerNetns>>()
-
-  /** The peer's own namespace, held, if it is the wanted one. */
-  async function ownNetns(
-    ctx: Ctx,
-    channel: DescriptorChannel,
-    wanted: InodeId,
-  ): Promise<number | undefined> {
-    const known = peers.get(channel) ?? identify(ctx, native, channel)
-    peers.set(channel, known)
-    const own = await known
-    if (own?.dev === wanted.dev && own.inode === wanted.inode) return channel.peerNetns()
-    if (own === undefined || options.ownNetnsOnly !== true) return undefined
-    throw new NsmError(
-      'PERMISSION_DENIED',
-      `mechanism parameter inodeURL ${formatInodeUrl(wanted)} is not the caller's own network namespace, ${formatInodeUrl(own)}`,
-    )
-  }
-
-  async function obtain(
-    ctx: Ctx,
-    channel: DescriptorChannel,
-    wanted: InodeId,
-    limitMs: number,
-  ): Promise<number> {
-    const own = await ownNetns(ctx, channel, wanted)
-    if (own !== undefined) return own
-    return withTimeout(ctx, limitMs, ({ signal }) => channel.receive(wanted.dev, wanted.inode, signal))
-  }
-
-  function opening(ctx: Ctx, held: CallDescriptors, limitMs: number): SwapUrl {
-    const channel = ctx.peer?.descriptors
-    return async (url) => {
-      const wanted = ctx.peer === undefined ? undefined : remoteInode(url)
-      if (wanted === undefined || channel === undefined) return url
-      const known = held.byInodeUrl(url)
-      if (known !== undefined) return known.fileUrl
-      const fd = await obtain(ctx, channel, wanted, limitMs).catch((cause: unknown) => {
-        throw notGot(url, cause)
-      })
-      return held.hold(fd, checkedNetns(native, fd, url), channel).fileUrl
-    }
-  }
+  const opening = openerOf(native, peerNetns(native, options.ownNetnsOnly === true))
 
   return {
     name: 'recvfd server',
@@ -111,22 +67,40 @@ export function recvFdServer(options: RecvFdServerOptions): Element {
   }
 }
 
-async function identify(
-  ctx: Ctx,
-  native: DescriptorFunctions,
-  channel: DescriptorChannel,
-): Promise<PeerNetns> {
-  try {
-    const fd = await channel.peerNetns()
-    try {
-      const { dev, inode } = native.describe(fd)
-      return { dev, inode }
-    } finally {
-      native.close(fd)
+type Opener = (ctx: Ctx, held: CallDescriptors, waitMs: number) => SwapUrl
+
+/** Opens what a remote caller names; calls from inside of this process keep their urls. */
+function openerOf(native: DescriptorFunctions, own: PeerNetns): Opener {
+  return (ctx, held, waitMs) => {
+    const channel = ctx.peer?.descriptors
+    return async (url) => {
+      const wanted = ctx.peer === undefined ? undefined : remoteInode(url)
+      if (wanted === undefined || channel === undefined) return url
+      const known = held.byInodeUrl(url)
+      if (known !== undefined) return known.fileUrl
+      const fd =
+        (await own.open(ctx, channel, wanted)) ?? (await received(ctx, channel, { wanted, url, waitMs }))
+      return held.hold(fd, checkedNetns(native, fd, url), channel).fileUrl
     }
-  } catch (err) {
-    ctx.log.debug({ err: String(err) }, "the caller's own network namespace can't be told")
-    return undefined
+  }
+}
+
+interface Wait {
+  readonly wanted: InodeId
+  readonly url: string
+  readonly waitMs: number
+}
+
+async function received(
+  ctx: Ctx,
+  channel: DescriptorChannel,
+  { wanted, url, waitMs }: Wait,
+): Promise<number> {
+  try {
+    return await withTimeout(ctx, waitMs, ({ signal }) => channel.receive(wanted.dev, wanted.inode, signal))
+  } catch (cause) {
+    const { code, message } = NsmError.from(cause)
+    throw new NsmError(code, `no descriptor for mechanism parameter inodeURL ${url}: ${message}`, { cause })
   }
 }
 
@@ -165,10 +139,4 @@ function forgetting(ctx: Ctx): { note(url: string): string; all(): void } {
       for (const { dev, inode } of named) ctx.peer?.descriptors?.forget(dev, inode)
     },
   }
-}
-
-function notGot(url: string, cause: unknown): NsmError {
-  const err = NsmError.from(cause)
-  const text = `no descriptor for mechanism parameter inodeURL ${url}: ${err.message}`
-  return err.code === 'PERMISSION_DENIED' ? err : new NsmError(err.code, text, { cause })
 }

@@ -36,23 +36,8 @@ export interface RecvFdServerOptions {
  * A remote caller's `unix:` path is refused (PERMISSION_DENIED): a name can be anybody's.
  */
 export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
-  const { native, waitMs = 15_000, maxSockets = 4096 } = options
+  const { native } = options
   const held = new Map<string, HeldSocket>()
-
-  async function opened(ctx: Ctx, url: string, id: InodeId): Promise<HeldSocket> {
-    const channel = ctx.peer?.descriptors
-    if (channel === undefined) {
-      throw new NsmError(
-        'INVALID_ARGUMENT',
-        `url is ${url}, which only works on a socket that carries descriptors`,
-      )
-    }
-    if (held.size >= maxSockets)
-      throw new NsmError('RESOURCE_EXHAUSTED', `${maxSockets} sockets are held already`)
-    const fd = await received(ctx, channel, { id, url, waitMs })
-    checkSocket(native, fd, url)
-    return { fd, url: `unix://${descriptorPath(fd)}`, inodeUrl: url }
-  }
 
   function drop(name: string): void {
     const socket = held.get(name)
@@ -74,15 +59,14 @@ export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
       }
       try {
         const known = held.get(name)
-        const socket = known?.inodeUrl === url ? known : await opened(ctx, url, id)
+        const isNew = known?.inodeUrl !== url
+        const socket = isNew ? await openSocket(ctx, { ...options, held: held.size, url, id }) : known
         const answer = await next.register(ctx, { ...endpoint, url: socket.url }).catch((err: unknown) => {
-          if (socket !== known) native.close(socket.fd)
+          if (isNew) native.close(socket.fd)
           throw err
         })
-        if (socket !== known) {
-          drop(name)
-          held.set(name, socket)
-        }
+        if (isNew) drop(name)
+        held.set(name, socket)
         return answer.url === socket.url ? { ...answer, url } : answer
       } finally {
         ctx.peer?.descriptors?.forget(id.dev, id.inode)
@@ -99,15 +83,34 @@ export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
       }
     },
 
-    fdOf(url) {
-      for (const socket of held.values()) if (socket.url === url) return socket.fd
-      return undefined
-    },
+    fdOf: (url) => [...held.values()].find((socket) => socket.url === url)?.fd,
 
     close() {
-      for (const name of [...held.keys()]) drop(name)
+      for (const name of held.keys()) drop(name)
     },
   }
+}
+
+type Opening = RecvFdServerOptions & {
+  /** How many are held already. */
+  readonly held: number
+  readonly url: string
+  readonly id: InodeId
+}
+
+async function openSocket(ctx: Ctx, opening: Opening): Promise<HeldSocket> {
+  const { native, waitMs = 15_000, maxSockets = 4096, held, url, id } = opening
+  const channel = ctx.peer?.descriptors
+  if (channel === undefined) {
+    throw new NsmError(
+      'INVALID_ARGUMENT',
+      `url is ${url}, which only works on a socket that carries descriptors`,
+    )
+  }
+  if (held >= maxSockets) throw new NsmError('RESOURCE_EXHAUSTED', `${maxSockets} sockets are held already`)
+  const fd = await received(ctx, channel, { id, url, waitMs })
+  checkSocket(native, fd, url)
+  return { fd, url: `unix://${descriptorPath(fd)}`, inodeUrl: url }
 }
 
 /**

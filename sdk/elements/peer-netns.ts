@@ -1,0 +1,51 @@
+import type { Ctx } from '../ctx.ts'
+import { formatInodeUrl, type DescriptorFunctions, type InodeId } from '../descriptors.ts'
+import { NsmError } from '../errors.ts'
+import type { DescriptorChannel } from '../peer.ts'
+
+/** Finds out whether a namespace is that of the process at the other end of a socket. */
+export interface PeerNetns {
+  /** A descriptor of the wanted namespace if it is the peer's own one; the caller closes it. */
+  open(ctx: Ctx, channel: DescriptorChannel, wanted: InodeId): Promise<number | undefined>
+}
+
+/**
+ * Asks the kernel once per connection which namespace the peer lives in.
+ * With `ownOnly` another one than the peer's is refused (PERMISSION_DENIED), where the kernel can tell.
+ */
+export function peerNetns(native: DescriptorFunctions, ownOnly: boolean): PeerNetns {
+  const identities = new WeakMap<DescriptorChannel, Promise<InodeId | undefined>>()
+
+  return {
+    async open(ctx, channel, wanted) {
+      const known = identities.get(channel) ?? identify(ctx, native, channel)
+      identities.set(channel, known)
+      const own = await known
+      if (own?.dev === wanted.dev && own.inode === wanted.inode) return channel.peerNetns()
+      if (own === undefined || !ownOnly) return undefined
+      throw new NsmError(
+        'PERMISSION_DENIED',
+        `mechanism parameter inodeURL ${formatInodeUrl(wanted)} is not the caller's own network namespace, ${formatInodeUrl(own)}`,
+      )
+    },
+  }
+}
+
+async function identify(
+  ctx: Ctx,
+  native: DescriptorFunctions,
+  channel: DescriptorChannel,
+): Promise<InodeId | undefined> {
+  try {
+    const fd = await channel.peerNetns()
+    try {
+      const { dev, inode } = native.describe(fd)
+      return { dev, inode }
+    } finally {
+      native.close(fd)
+    }
+  } catch (err) {
+    ctx.log.debug({ err: String(err) }, "the caller's own network namespace can't be told")
+    return undefined
+  }
+}
