@@ -20,6 +20,10 @@ export interface OpsOptions {
   readonly metrics?: MetricsText
   /** More paths, exact; they replace the usual ones. */
   readonly routes?: Readonly<Record<string, Route>>
+  /** Answers what no path fits; default a 404 that names the paths. */
+  readonly otherwise?: Route
+  /** Whether callers of this own address are served; default all are. */
+  readonly accept?: (localAddress: string) => boolean
 }
 
 export interface OpsServer {
@@ -32,9 +36,13 @@ export interface OpsServer {
 export async function opsServer(options: OpsOptions): Promise<OpsServer> {
   if (options.listenOn === 'off') return { address: undefined, close: async () => undefined }
   const routes = routesOf(options)
+  const unknown: Route = (_req, res) => send(res, 404, `there is ${[...routes.keys()].join(', ')}\n`)
   const server = createServer({ requestTimeout: 10_000, maxHeaderSize: 8_192 }, (req, res) =>
-    answer(routes, req, res),
+    (routes.get(pathOf(req)) ?? options.otherwise ?? unknown)(req, res),
   )
+  server.on('connection', (socket) => {
+    if (options.accept?.(socket.localAddress ?? '') === false) socket.destroy()
+  })
   server.maxConnections = 64
   server.unref()
   const address = await listen(server, options.listenOn)
@@ -65,14 +73,13 @@ function routesOf({ checks, metrics, routes }: OpsOptions): ReadonlyMap<string, 
   ])
 }
 
-function answer(routes: ReadonlyMap<string, Route>, req: IncomingMessage, res: ServerResponse): void {
-  const [path = '/'] = (req.url ?? '/').split('?', 1)
-  const route = routes.get(path)
-  if (route === undefined) send(res, 404, `there is ${[...routes.keys()].join(', ')}\n`)
-  else route(req, res)
+/** Path of a request's URL, still percent-encoded. */
+export function pathOf(req: IncomingMessage): string {
+  return (req.url ?? '/').split('?', 1)[0] ?? '/'
 }
 
-function reading(respond: (res: ServerResponse) => void): Route {
+/** A path that is only read. */
+export function reading(respond: (res: ServerResponse) => void): Route {
   return (req, res) => {
     if (req.method === 'GET' || req.method === 'HEAD') respond(res)
     else send(res, 405, 'only GET is answered here\n')
@@ -87,7 +94,13 @@ async function sendMetrics(res: ServerResponse, metrics: MetricsText): Promise<v
   }
 }
 
-function send(res: ServerResponse, status: number, body: string, type = 'text/plain; charset=utf-8'): void {
+/** Sends a whole answer. */
+export function send(
+  res: ServerResponse,
+  status: number,
+  body: string,
+  type = 'text/plain; charset=utf-8',
+): void {
   res.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) }).end(body)
 }
 

@@ -1,0 +1,89 @@
+import { parseAwarenessGroups, parseNsUrls, type NsUrl } from '@nsm/api/nsurl.js'
+import {
+  commonVariables,
+  connectTo,
+  identityVariables,
+  placementVariables,
+  unsupportedEverywhere,
+  type CommonConfig,
+  type IdentityConfig,
+  type PlacementConfig,
+} from '@nsm/sdk/process/common-variables.js'
+import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
+import { boolean, custom, duration, text, type Variable } from '@nsm/sdk/process/variables.js'
+
+/** Configuration of the sidecar (wire contract §7.1, §7.2 cmd-nsc). */
+export interface SidecarConfig extends CommonConfig, IdentityConfig, PlacementConfig {
+  readonly name: string
+  /** URL of the node's manager. */
+  readonly connectTo: string
+  readonly dialTimeoutMs: number
+  readonly requestTimeoutMs: number
+  readonly networkServices: readonly NsUrl[]
+  readonly awarenessGroups: readonly (readonly NsUrl[])[]
+  readonly livenessEnabled: boolean
+  readonly livenessIntervalMs: number
+  readonly livenessTimeoutMs: number
+}
+
+/** Reads it from the environment. */
+export const sidecarConfig: ConfigSchema<SidecarConfig> = defineConfig<SidecarConfig>(
+  {
+    ...commonVariables(':9080'),
+    ...identityVariables,
+    ...placementVariables,
+    ...connectTo(),
+    name: text('NSM_NAME', 'nsc', 'path segment name; connection ids begin with it'),
+    dialTimeoutMs: duration(
+      'NSM_DIAL_TIMEOUT',
+      '5s',
+      'how long a session to the manager may take to come up',
+    ),
+    requestTimeoutMs: duration('NSM_REQUEST_TIMEOUT', '15s', 'how long one try of a Request may take'),
+    networkServices: kernelUrls(
+      'NSM_NETWORK_SERVICES',
+      'comma-separated network service URLs, such as kernel://db/nsm-1',
+    ),
+    awarenessGroups: awarenessGroups(
+      'NSM_AWARENESS_GROUPS',
+      '[url,url],[url]: those of a group may get overlapping addresses',
+    ),
+    livenessEnabled: boolean('NSM_LIVENESS_CHECK_ENABLED', 'true', 'whether to test that packets pass'),
+    livenessIntervalMs: duration('NSM_LIVENESS_CHECK_INTERVAL', '200ms', 'time between two tests'),
+    livenessTimeoutMs: duration('NSM_LIVENESS_CHECK_TIMEOUT', '1s', 'longest time that a test may take'),
+  },
+  {
+    ...unsupportedEverywhere,
+    NSM_LABELS: 'labels are written into the network service URLs',
+    NSM_MECHANISM: 'the mechanism is the scheme of each network service URL',
+  },
+)
+
+function kernelUrls(name: string, meaning: string): Variable<readonly NsUrl[]> {
+  const read = (value: string): readonly NsUrl[] => {
+    const urls = rephrased(() => parseNsUrls(value))
+    const other = urls.find(({ mechanism }) => mechanism !== 'KERNEL')
+    if (other === undefined) return urls
+    throw new Error(`must be kernel:// URLs; this sidecar has no ${other.mechanism.toLowerCase()}`)
+  }
+  return custom('network service URLs', read, [name, undefined, meaning])
+}
+
+function awarenessGroups(name: string, meaning: string): Variable<readonly (readonly NsUrl[])[]> {
+  return custom('groups of URLs', (value) => rephrased(() => parseAwarenessGroups(value)), [
+    name,
+    '',
+    meaning,
+  ])
+}
+
+/** Faults of variables begin with what must be. */
+function rephrased<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (err) {
+    throw new Error(`must be well-formed: ${err instanceof Error ? err.message : String(err)}`, {
+      cause: err,
+    })
+  }
+}

@@ -1,0 +1,89 @@
+import type { Connection } from '@nsm/api/gen/connection.js'
+import type { Ctx } from '@nsm/sdk/ctx.js'
+import { sleep } from '@nsm/sdk/sleep.js'
+import { parsePrefix, type Address } from '@nsm/sdk/net/prefix.js'
+import { formatAddress } from '@nsm/sdk/net/prefix.js'
+
+/** One echo; the round trip in ms, undefined when no reply came in time. Rejects when it cannot even be sent. */
+export type Ping = (source: string, destination: string, timeoutMs: number) => Promise<number | undefined>
+
+const echoes = 4
+/** More pairs of addresses than this are not tested. */
+const maxPairs = 64
+/** A peer that has answered within microseconds before does not suddenly take a second; a stalled machine may take this. */
+const shortestMs = 200
+const slowerTimes = 50
+
+/**
+ * Whether packets pass on a KERNEL connection: of four echoes for each pair of addresses, one at least is answered (§4.5).
+ * What cannot be tested counts as alive. `timeoutMs` is the most that is waited; once a peer's round trip is known,
+ * fifty of them, but 200 ms at least, are enough.
+ */
+export function liveness(ping: Ping, timeoutMs: number): (ctx: Ctx, conn: Connection) => Promise<boolean> {
+  const roundTrips = new Map<string, number>()
+
+  async function passes(ctx: Ctx, [source, destination]: Pair): Promise<boolean> {
+    const key = `${source} ${destination}`
+    const known = roundTrips.get(key)
+    const budgetMs =
+      known === undefined ? timeoutMs : Math.min(timeoutMs, Math.max(shortestMs, known * slowerTimes))
+    const ms = await firstReply(ctx, ping, [source, destination], budgetMs)
+    if (ms === undefined) return false
+    roundTrips.delete(key)
+    roundTrips.set(key, known === undefined ? ms : Math.max(ms, known * 0.9))
+    for (const oldest of roundTrips.keys()) if (roundTrips.size > 10 * maxPairs) roundTrips.delete(oldest)
+    return true
+  }
+
+  return async (ctx, conn) => {
+    const results = await Promise.all(pairsOf(conn).map((pair) => passes(ctx, pair)))
+    return !results.includes(false)
+  }
+}
+
+type Pair = readonly [source: string, destination: string]
+
+/** Sends the echoes over the first half of the time; the first reply decides. */
+async function firstReply(
+  ctx: Ctx,
+  ping: Ping,
+  [source, destination]: Pair,
+  budgetMs: number,
+): Promise<number | undefined> {
+  const stop = new AbortController()
+  const signal = AbortSignal.any([ctx.signal, stop.signal])
+  const gapMs = budgetMs / 2 / echoes
+  const echo = async (i: number): Promise<number> => {
+    if (i > 0) await sleep({ clock: ctx.clock, signal }, i * gapMs)
+    const ms = await ping(source, destination, budgetMs - i * gapMs)
+    if (ms === undefined) throw new Error('no reply')
+    return ms
+  }
+  try {
+    return await Promise.any(Array.from({ length: echoes }, async (_, i) => echo(i)))
+  } catch {
+    ctx.signal.throwIfAborted()
+    return undefined
+  } finally {
+    stop.abort()
+  }
+}
+
+/** Each of the client's addresses with each of the endpoint's of the same family. */
+function pairsOf(conn: Connection): readonly Pair[] {
+  if (conn.mechanism?.type !== 'KERNEL') return []
+  const ip = conn.context?.ipContext
+  const sources = addressesOf(ip?.srcIpAddrs)
+  const destinations = addressesOf(ip?.dstIpAddrs)
+  return sources
+    .flatMap((source) =>
+      destinations
+        .filter(({ family }) => family === source.family)
+        .map((destination): Pair => [formatAddress(source), formatAddress(destination)]),
+    )
+    .slice(0, maxPairs)
+}
+
+function addressesOf(texts: readonly string[] | undefined): readonly Address[] {
+  return (texts ?? []).flatMap((text) => parsePrefix(text)?.address ?? [])
+}

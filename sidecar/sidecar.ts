@@ -1,0 +1,123 @@
+import { ownNetnsUrl } from '@nsm/api/constants.js'
+import { native } from '@nsm/native/native.js'
+import { ping } from '@nsm/native/ping.js'
+import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
+import { clientChain, type ClientChain } from '@nsm/sdk/chains/client.js'
+import { systemClock } from '@nsm/sdk/clock.js'
+import { background } from '@nsm/sdk/ctx.js'
+import { clientInfo } from '@nsm/sdk/elements/client-info.js'
+import { excludedPrefixesClient } from '@nsm/sdk/elements/excluded-prefixes-client.js'
+import { kernelClient } from '@nsm/sdk/elements/kernel-client.js'
+import { sendFdClient } from '@nsm/sdk/elements/send-fd-client.js'
+import type { Logger } from '@nsm/sdk/log.js'
+import { openIdentity } from '@nsm/sdk/process/identity.js'
+import type { Service } from '@nsm/sdk/process/run.js'
+import { tokenGenerator } from '@nsm/sdk/token-generator.js'
+import { dialer } from '@nsm/sdk/transport/client.js'
+import type { Dial } from '@nsm/sdk/transport/remote.js'
+import type { X509Source } from '@nsm/spiffe/svid.js'
+import type { SidecarConfig } from './config.ts'
+import { closeAll, connectAll, plan, type ConnectionsOptions } from './connections.ts'
+import { liveness } from './liveness.ts'
+import { sidecarMetrics } from './metrics.ts'
+import { reportStatus, tellingDial } from './report-status.ts'
+import { statusBoard, type StatusBoard } from './status-board.ts'
+import { statusServer } from './status-server.ts'
+
+const clock = systemClock
+
+/**
+ * Starts the sidecar: identity, status, then all connections at once. It has started when it serves its status,
+ * so that a pod that waits for an endpoint can be asked what it waits for.
+ */
+export async function startSidecar(
+  config: SidecarConfig,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Service> {
+  const source = await openIdentity(config.spiffeEndpointSocket, log, signal)
+  const planned = plan(config.name, config.networkServices)
+  const board = statusBoard({ name: config.name, spiffeId: () => idOf(source) }, planned, clock)
+  const status = await statusServer(config.opsListenOn, board, sidecarMetrics(board, source))
+  log.info({ address: status.address }, 'status')
+
+  const sessions = dialer({
+    source,
+    tokens: tokenGenerator({ maxLifetimeMs: config.maxTokenLifetimeMs, clock }),
+    unix: { connectUnix, listenUnix },
+    dialTimeoutMs: config.dialTimeoutMs,
+    log,
+    clock,
+  })
+  const alive = config.livenessEnabled ? liveness(ping, config.livenessTimeoutMs) : undefined
+  const dial = tellingDial(sessions.dial, board)
+  const service = clientOf(config, dial, board, alive)
+  const options: ConnectionsOptions = {
+    service,
+    dial,
+    url: config.connectTo,
+    board,
+    requestTimeoutMs: config.requestTimeoutMs,
+    liveness: alive,
+  }
+  const stop = new AbortController()
+  const connecting = connectAll(background({ log, clock, signal: stop.signal }), planned, options).then(
+    () => log.info({ connections: planned.length }, 'all connections are up'),
+    (err: unknown) => {
+      if (!stop.signal.aborted) throw err
+    },
+  )
+  return {
+    ended: connecting.then(() => new Promise<never>(() => undefined)),
+    close: async (drained) => {
+      stop.abort()
+      service.stop()
+      await closeAll(background({ log, clock, signal: drained }), planned, options)
+      sessions.close()
+      source.close()
+      await status.close()
+    },
+  }
+}
+
+function clientOf(
+  config: SidecarConfig,
+  dial: Dial,
+  board: StatusBoard,
+  alive: ConnectionsOptions['liveness'],
+): ClientChain {
+  return clientChain({
+    name: config.name,
+    dial,
+    url: config.connectTo,
+    refresh: true,
+    authorize: true,
+    heal: {
+      livenessIntervalMs: config.livenessIntervalMs,
+      livenessTimeoutMs: config.livenessTimeoutMs,
+      lost: ({ id }, loss) =>
+        board.apply({
+          type: 'lost',
+          id,
+          cause: loss === 'data plane' ? 'DataPlaneLost' : 'ControlPlaneLost',
+        }),
+      ...(alive === undefined ? {} : { liveness: alive }),
+    },
+    elements: [
+      reportStatus(board),
+      clientInfo(config),
+      excludedPrefixesClient(config.awarenessGroups),
+      kernelClient({ netnsUrl: ownNetnsUrl }),
+      sendFdClient(native),
+    ],
+  })
+}
+
+/** Own SPIFFE ID; null while it is withdrawn. */
+function idOf(source: X509Source): string | null {
+  try {
+    return source.current.svids[0].id
+  } catch {
+    return null
+  }
+}
