@@ -76,6 +76,11 @@ export class RunningPod {
     })
   }
 
+  /** Inode of its network namespace, once it has one. */
+  get netns(): string | undefined {
+    return this.sandbox?.netns
+  }
+
   get status(): PodStatus {
     const { metadata, spec } = this.object
     const containers = [...this.containers.values()].map(({ status }) => status)
