@@ -1,18 +1,23 @@
+import type { DescriptorFunctions } from '../descriptors.ts'
 import type { Registries } from '../elements/discover.ts'
 import {
   registryChain,
   type NetworkServiceElement,
   type NetworkServiceEndpointElement,
+  type NetworkServiceEndpointRegistry,
 } from '../registry-chain.ts'
 import { connect } from '../registry/connect.ts'
+import { endpointsWithDescriptors } from '../registry/connect-descriptors.ts'
 import { dial } from '../registry/dial.ts'
 import { grpcMetadataClient } from '../registry/grpc-metadata.ts'
-import type { Dial } from '../transport/remote.ts'
+import type { Dial, Remote } from '../transport/remote.ts'
 
 export interface RemoteRegistriesOptions {
   readonly dial: Dial
   /** `unix:///path` or `tcp://host:port`. */
   readonly url: string
+  /** Passes the sockets of endpoints over unix sockets, both ways (§6.4); absent = URLs go as they are. */
+  readonly descriptors?: DescriptorFunctions
   /** What is done on the way out, with the session at hand (`remoteOfCall` of `registry/dial.ts`): descriptors, for example. */
   readonly networkServiceElements?: readonly NetworkServiceElement[]
   readonly networkServiceEndpointElements?: readonly NetworkServiceEndpointElement[]
@@ -28,7 +33,15 @@ export function remoteRegistries(options: RemoteRegistriesOptions): Registries {
     ),
     networkServiceEndpoints: registryChain(
       [grpcMetadataClient(), dial(options.dial, url), ...networkServiceEndpointElements],
-      connect((remote) => remote.networkServiceEndpoints),
+      connect(endpointsOf(options.descriptors)),
     ),
   }
+}
+
+function endpointsOf(
+  descriptors: DescriptorFunctions | undefined,
+): (remote: Remote) => NetworkServiceEndpointRegistry {
+  return descriptors === undefined
+    ? (remote) => remote.networkServiceEndpoints
+    : endpointsWithDescriptors(descriptors)
 }
