@@ -5,6 +5,8 @@ import { addon, unwrap } from './addon.ts'
 const keptBound = 256
 /** Calls that may wait for a descriptor on one connection. */
 const waitingBound = 1024
+/** What no call has forgotten after this long belongs to calls that were refused before they asked for it. */
+const keptMs = 60_000
 
 interface Waiting {
   give(fd: number): void
@@ -15,11 +17,14 @@ interface Waiting {
 interface Kept {
   readonly fd: number
   arrivals: number
+  /** Of the last arrival, in ms. */
+  time: number
 }
 
 /** What arrived on one connection, by device and inode; closed with it. */
 export class ReceivedDescriptors {
   readonly #kept = new Map<string, Kept>()
+  readonly #now: () => number
   readonly #waiting = new Map<string, Set<Waiting>>()
   #waits = 0
   #dropped = 0
@@ -30,18 +35,24 @@ export class ReceivedDescriptors {
     return this.#dropped
   }
 
+  /** @param now the time in ms, from any start; a parameter for tests */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
+  }
+
   /** Takes over a descriptor; one whose file is here already is closed. */
   put(fd: number): void {
     const { dev, ino } = fstatSync(fd, { bigint: true })
     const key = `${dev}/${ino}`
+    this.#sweep()
     const known = this.#kept.get(key)
-    if (known !== undefined) known.arrivals++
+    if (known !== undefined) this.#renew(key, known)
     if (known !== undefined || this.#kept.size >= keptBound || this.#closed !== undefined) {
       if (known === undefined) this.#dropped++
       unwrap(addon().close(fd))
       return
     }
-    this.#kept.set(key, { fd, arrivals: 1 })
+    this.#kept.set(key, { fd, arrivals: 1, time: this.#now() })
     for (const one of this.#waiting.get(key) ?? []) {
       try {
         one.give(unwrap(addon().duplicate(fd)))
@@ -83,6 +94,21 @@ export class ReceivedDescriptors {
     for (const group of this.#waiting.values()) for (const one of group) one.refuse(reason)
     for (const { fd } of this.#kept.values()) unwrap(addon().close(fd))
     this.#kept.clear()
+  }
+
+  /** To the end of the map, which is in the order of last arrivals. */
+  #renew(key: string, known: Kept): void {
+    this.#kept.delete(key)
+    this.#kept.set(key, { fd: known.fd, arrivals: known.arrivals + 1, time: this.#now() })
+  }
+
+  #sweep(): void {
+    const oldest = this.#now() - keptMs
+    for (const [key, { fd, time }] of this.#kept) {
+      if (time > oldest) return
+      this.#kept.delete(key)
+      unwrap(addon().close(fd))
+    }
   }
 
   #wait(key: string, signal: AbortSignal): Promise<number> {

@@ -1,8 +1,14 @@
+import { fstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { background, type Ctx } from '@nsm/sdk/ctx.js'
 import type { TokenGenerator } from '@nsm/sdk/tokens.js'
 import { dialer, type Dialer, type DialerOptions } from '@nsm/sdk/transport/client.js'
 import { startServer, type RunningServer, type ServerOptions } from '@nsm/sdk/transport/server.js'
 import { silent } from '@nsm/sdk/log.js'
+import { native } from '@nsm/native/native.js'
+import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
 import type { Test } from 'tap'
 import { testAuthority, type TestAuthority, type TestSource } from './identity.ts'
 
@@ -41,4 +47,43 @@ export async function transportPair(t: Test, options: PairOptions): Promise<Test
 /** A context that gives up after `ms`, so that a test which would hang fails. */
 export function ctxFor(ms: number): Ctx {
   return { ...background({ signal: AbortSignal.timeout(ms) }), deadlineMs: Date.now() + ms }
+}
+
+/** The same over a unix socket that carries descriptors. */
+export function unixPair(t: Test, options: PairOptions): Promise<TestPair> {
+  const unix = { connectUnix, listenUnix }
+  const dir = mkdtempSync(join(tmpdir(), 'nsm-transport-'))
+  t.teardown(() => rmSync(dir, { recursive: true }))
+  const listenOn = [`unix://${dir}/s.sock`]
+  return transportPair(t, { unix, listenOn, ...options, client: { unix, ...options.client } })
+}
+
+/** A new network namespace, closed with the test. */
+export async function newNetns(t: Test): Promise<{ fd: number; fileUrl: string; inodeUrl: string }> {
+  const fd = await native.createNetns()
+  t.teardown(() => native.close(fd))
+  const { dev, inode } = native.describe(fd)
+  return { fd, fileUrl: `file:///proc/self/fd/${fd}`, inodeUrl: `inode://${dev}/${inode}` }
+}
+
+/** How many descriptors of this process are open for the file of `fd`; 1 = `fd` alone. */
+export function openCount(fd: number): number {
+  const { dev, ino } = fstatSync(fd, { bigint: true })
+  return readdirSync('/proc/self/fd').filter((name) => {
+    try {
+      const found = fstatSync(Number(name), { bigint: true })
+      return found.ino === ino && found.dev === dev
+    } catch {
+      return false
+    }
+  }).length
+}
+
+/** Waits until `holds`, or fails with `what` after 10 s. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const end = Date.now() + 10_000
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(`not within 10 s: ${what}`)
+    await delay(2)
+  }
 }
