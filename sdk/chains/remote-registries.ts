@@ -1,11 +1,6 @@
 import type { DescriptorFunctions } from '../descriptors.ts'
 import type { Registries } from '../elements/discover.ts'
-import {
-  registryChain,
-  type NetworkServiceElement,
-  type NetworkServiceEndpointElement,
-  type NetworkServiceEndpointRegistry,
-} from '../registry-chain.ts'
+import { registryChain, type NetworkServiceEndpointRegistry } from '../registry-chain.ts'
 import { connect } from '../registry/connect.ts'
 import { endpointsWithDescriptors } from '../registry/connect-descriptors.ts'
 import { dial } from '../registry/dial.ts'
@@ -18,21 +13,18 @@ export interface RemoteRegistriesOptions {
   readonly url: string
   /** Passes the sockets of endpoints over unix sockets, both ways (§6.4); absent = URLs go as they are. */
   readonly descriptors?: DescriptorFunctions
-  /** What is done on the way out, with the session at hand (`remoteOfCall` of `registry/dial.ts`): descriptors, for example. */
-  readonly networkServiceElements?: readonly NetworkServiceElement[]
-  readonly networkServiceEndpointElements?: readonly NetworkServiceEndpointElement[]
 }
 
 /** Both registries of a remote process, for lookups and as the end of a server's chain: calls go as they are, with the registry path. */
 export function remoteRegistries(options: RemoteRegistriesOptions): Registries {
-  const { url, networkServiceElements = [], networkServiceEndpointElements = [] } = options
+  const { url } = options
   return {
     networkServices: registryChain(
-      [grpcMetadataClient(), dial(options.dial, url), ...networkServiceElements],
+      [grpcMetadataClient(), dial(options.dial, url)],
       connect((remote) => remote.networkServices),
     ),
     networkServiceEndpoints: registryChain(
-      [grpcMetadataClient(), dial(options.dial, url), ...networkServiceEndpointElements],
+      [grpcMetadataClient(), dial(options.dial, url)],
       connect(endpointsOf(options.descriptors)),
     ),
   }

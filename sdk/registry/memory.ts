@@ -9,6 +9,11 @@ export interface MemoryLimits extends ObjectLimits {
   readonly watches: WatchLimits
 }
 
+export interface MemoryRegistry<Item, Query, Response> extends Registry<Item, Query, Response> {
+  /** Objects that are registered. */
+  readonly size: number
+}
+
 const defaults: MemoryLimits = {
   objects: 200_000,
   objectsPerOwner: 10_000,
@@ -22,7 +27,7 @@ const batch = 256
 export function memoryRegistry<Item extends RegistryItem, Query, Response>(
   kind: RegistryKind<Item, Query, Response>,
   limits: MemoryLimits = defaults,
-): Registry<Item, Query, Response> {
+): MemoryRegistry<Item, Query, Response> {
   const objects = objectTable(kind, limits)
   const watches = watchers(kind, limits.watches)
 
@@ -36,6 +41,10 @@ export function memoryRegistry<Item extends RegistryItem, Query, Response>(
   }
 
   return {
+    get size() {
+      return objects.size
+    },
+
     async register(_ctx, item) {
       objects.put(item)
       watches.publish(item, false)

@@ -11,6 +11,7 @@ export interface ObjectLimits {
 
 /** Registered objects by name and by service. */
 export interface ObjectTable<Item> {
+  readonly size: number
   get(name: string): Item | undefined
   /** Puts an object in place of the one of its name. @throws NsmError RESOURCE_EXHAUSTED. */
   put(item: Item): void
@@ -60,6 +61,10 @@ export function objectTable<Item extends RegistryItem, Query, Response>(
   }
 
   return {
+    get size() {
+      return items.size
+    },
+
     get: (name) => items.get(name),
 
     put(item) {

@@ -20,17 +20,21 @@ export function retry<Item extends RegistryItem, Query, Response>(
   const { tryTimeoutMs = 15_000, pauseMs = 200 } = options
 
   async function repeat<T>(ctx: Ctx, run: (ctx: Ctx) => Promise<T>): Promise<T> {
+    let last: NsmError | undefined
     for (;;) {
       try {
         return await withTimeout(ctx, tryTimeoutMs, run)
       } catch (reason) {
         const err = NsmError.from(reason)
-        if (final.has(err.code) || ctx.signal.aborted) throw err
-        ctx.log.debug({ code: err.code, err: err.message }, 'registry call failed, trying again')
-        await sleep(ctx, pauseMs).catch(() => {
-          throw err
-        })
+        // A try that the caller's own end cut short says less than the one before.
+        if (ctx.signal.aborted) throw last ?? err
+        if (final.has(err.code)) throw err
+        last = err
       }
+      ctx.log.debug({ code: last.code, err: last.message }, 'registry call failed, trying again')
+      await sleep(ctx, pauseMs).catch(() => {
+        throw last
+      })
     }
   }
 
