@@ -213,9 +213,17 @@ async function watchUntilLost(
     await watchNextHop(ctx, remote, conn, { opened, told })
   } catch (err) {
     failed(err)
-    if (NsmError.from(err).code === 'CANCELLED' && !signal.aborted) await aborted(signal)
+    if (NsmError.from(err).code === 'CANCELLED') await firstOf(signal, remote.closed)
     if (signal.aborted) throw NsmError.from(signal.reason)
   }
+}
+
+/** Waits until one of them aborts. */
+async function firstOf(...signals: readonly AbortSignal[]): Promise<void> {
+  if (signals.some(({ aborted: over }) => over)) return
+  const done = new AbortController()
+  await Promise.race(signals.map((signal) => once(signal, 'abort', { signal: done.signal })))
+  done.abort()
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -224,7 +224,8 @@ function outcome({ url, failure, trailers, headers, stream, closed }: Running): 
   if (failure !== undefined) return failure
   if (trailers !== undefined && isWhole(trailers)) return statusOf(trailers)
   if (headers !== undefined && isWhole(headers)) return statusOf(headers)
-  if (closed.aborted || stream.session === undefined || stream.session.destroyed) {
+  // Node cancels all streams of a socket that has closed before it destroys the session.
+  if (closed.aborted || stream.session === undefined || stream.session.closed || stream.session.destroyed) {
     return new NsmError('UNAVAILABLE', `session to ${url} ended before the answer came`, {
       cause: closed.reason,
     })

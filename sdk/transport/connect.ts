@@ -20,6 +20,8 @@ export async function connectRaw(
       throw new NsmError('INVALID_ARGUMENT', `cannot dial ${url}: this process has no unix transport`)
     }
     const socket = await unix.connectUnix(address.path, signal)
+    // A peer that has ended sends nothing more: nobody would notice that it is gone.
+    socket.allowHalfOpen = false
     return { socket, descriptors: socket }
   } catch (cause) {
     if (signal.aborted) throw NsmError.from(signal.reason)

@@ -48,9 +48,10 @@ async function listenOnUnix(url: string, path: string, options: ListenOptions): 
   if (unix === undefined) {
     throw new NsmError('INVALID_ARGUMENT', `cannot listen on ${url}: this process has no unix transport`)
   }
-  const listener = await unix.listenUnix(path, { mode: socketMode, backlog }, (socket) =>
-    options.onConnection({ socket, descriptors: socket }),
-  )
+  const listener = await unix.listenUnix(path, { mode: socketMode, backlog }, (socket) => {
+    socket.allowHalfOpen = false
+    options.onConnection({ socket, descriptors: socket })
+  })
   return { url, close: () => listener.close() }
 }
 
