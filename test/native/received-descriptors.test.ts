@@ -4,7 +4,7 @@ import { ReceivedDescriptors } from '@nsm/native/received-descriptors.js'
 import t, { type Test } from 'tap'
 
 /** A descriptor to put, and the key of its file. */
-function file(t: Test, name: string): { copy(): number; key: readonly [bigint, bigint] } {
+function file(t: Test, name: string): { readonly copy: () => number; readonly key: readonly [bigint, bigint] } {
   const fd = openSync(`${t.testdirName}/${name}`, 'w')
   t.teardown(() => closeSync(fd))
   const { dev, ino } = fstatSync(fd, { bigint: true })
