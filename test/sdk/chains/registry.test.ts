@@ -9,7 +9,7 @@ import { signEs256 } from '@nsm/spiffe/es256.js'
 import t from 'tap'
 import { endpoint, endpointQuery, namesFound, watcher } from '../../kit/registry-conformance.ts'
 import { program, registryMesh, service } from '../../kit/registry-mesh.ts'
-import { until } from '../../kit/settled.ts'
+import { until } from '../../kit/until.ts'
 
 /** Gives up after a while, so that a hanging test fails. */
 const soon = (): Ctx => ({
@@ -160,10 +160,9 @@ t.test(
     await networkServices.register(soon(), service('db'))
     const { initialRegistrationTime } = await networkServiceEndpoints.register(soon(), endpoint('a'))
     await mesh.restartRegistry()
-    let there: string[] = []
-    await until(() => {
-      void namesFound(soon(), mesh.stores.networkServiceEndpoints).then((names) => (there = names))
-      return there.length === 1
+    await until('the endpoint is registered again', async () => {
+      const names = await namesFound(soon(), mesh.stores.networkServiceEndpoints)
+      return names.length === 1
     })
     t.match(await find(networkServiceEndpoints, 'a'), [{ initialRegistrationTime }])
     await networkServiceEndpoints.unregister(soon(), endpoint('a'))
