@@ -49,6 +49,11 @@ export interface ControlApi {
   delete: { input: { files: readonly ManifestFile[] }; output: readonly Outcome[] }
   deleteOne: { input: ObjectName; output: Outcome }
   exec: { input: { namespace: string; pod: string; container?: string }; output: ExecTarget }
+  /** Routes before any container ran, and now. */
+  routes: {
+    input: { namespace: string; pod: string }
+    output: { readonly before: readonly string[]; readonly now: readonly string[] }
+  }
   down: { input: undefined; output: undefined }
 }
 

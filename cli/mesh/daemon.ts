@@ -10,6 +10,7 @@ import { controlServer } from './control-server.ts'
 import { logFile } from './log-file.ts'
 import { Mesh } from './mesh.ts'
 import { paths, type MeshOptions } from './options.ts'
+import type { RunningPod } from './pod.ts'
 import { runnerIn } from './programs.ts'
 import { claimFolder, cleanFolder } from './state.ts'
 
@@ -92,18 +93,23 @@ function handlersFor(mesh: Mesh, down: () => void): Handlers {
       result: await deleteOne(mesh, kind, namespace, name),
       message: '',
     }),
-    exec: async ({ namespace, pod, container }) => {
-      const found = workloads.get(namespace, pod)
-      if (found === undefined)
-        throw new NsmError('NOT_FOUND', `there is no pod ${namespace}/${pod}; see \`nsm get pods\``)
-      return { pid: await found.pidOf(container), runner: runnerIn(options.bundles) }
-    },
+    exec: async ({ namespace, pod, container }) => ({
+      pid: await podOf(mesh, namespace, pod).pidOf(container),
+      runner: runnerIn(options.bundles),
+    }),
+    routes: async ({ namespace, pod }) => podOf(mesh, namespace, pod).routes(),
     down: async () => {
       // The answer goes out first.
       setImmediate(down)
       return undefined
     },
   }
+}
+
+function podOf({ workloads }: Mesh, namespace: string, name: string): RunningPod {
+  const found = workloads.get(namespace, name)
+  if (found !== undefined) return found
+  throw new NsmError('NOT_FOUND', `there is no pod ${namespace}/${name}; see \`nsm get pods\``)
 }
 
 async function aborted(signal: AbortSignal): Promise<never> {

@@ -1,4 +1,4 @@
-import { open, rename, type FileHandle } from 'node:fs/promises'
+import { open, readFile, rename, type FileHandle } from 'node:fs/promises'
 
 /** A file that keeps the newest output of one program: at most `maxBytes`, and as much again in `<path>.1`. */
 export interface LogFile {
@@ -61,4 +61,10 @@ export function logFile(path: string, maxBytes: number = 4 * 1024 * 1024): LogFi
       file = undefined
     },
   }
+}
+
+/** The end of a log; empty when there is none. */
+export async function lastLines(path: string, count: number): Promise<string> {
+  const text = await readFile(path, 'utf8').catch(() => '')
+  return text.trimEnd().split('\n').slice(-count).join('\n')
 }

@@ -1,5 +1,5 @@
 import { chmod, mkdir } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
@@ -11,6 +11,7 @@ import type { Programs } from './container-command.ts'
 import { startControlPlane, type ControlPlane } from './control-plane.ts'
 import { startIdentity, type MeshIdentity } from './identity.ts'
 import { namespacesIn, type Namespaces } from './namespaces.ts'
+import { lastLines } from './log-file.ts'
 import { makeSwitch } from './network.ts'
 import { networkServices, type NetworkServices } from './network-services.ts'
 import { partGraceMs, startNode, type MeshNode, type NodeOptions } from './node.ts'
@@ -30,6 +31,8 @@ export interface MeshCallbacks {
 }
 
 const readyTimeoutMs = 60_000
+/** A part that ended so often before it was ever ready won't become so. */
+const hopelessRestarts = 5
 
 /** A whole mesh: control plane, nodes and pods, all of which end with it. */
 export class Mesh {
@@ -119,7 +122,7 @@ export class Mesh {
       log,
       signal,
     })
-    progress(
+    this.callbacks.progress(
       `mesh "${this.options.name}" is up: ${nodes} node${nodes === 1 ? '' : 's'}, trust domain ${trustDomain}`,
     )
   }
@@ -138,31 +141,36 @@ export class Mesh {
 
   private async waitForParts(): Promise<void> {
     const told = new Set<string>()
-    const tell = (): void => {
-      for (const { part } of this.parts())
-        if (part.status.ready && !told.has(part.name)) {
-          told.add(part.name)
-          this.callbacks.progress(`${part.name} is ready`)
-        }
-    }
     const late = AbortSignal.timeout(readyTimeoutMs)
     const allReady = (): boolean => {
-      tell()
+      for (const { part } of this.parts()) {
+        if (part.status.ready && !told.has(part.name)) this.callbacks.progress(`${part.name} is ready`)
+        if (part.status.ready) told.add(part.name)
+        if (part.status.restarts >= hopelessRestarts)
+          throw new NsmError('UNAVAILABLE', `${part.name} keeps ending`)
+      }
       return this.parts().every(({ part }) => part.status.ready)
     }
-    await this.changes
-      .until(allReady, AbortSignal.any([this.stopping.signal, late]))
-      .catch((err: unknown) => {
-        if (!late.aborted) throw err
-        const waiting = this.parts().filter(({ part }) => !part.status.ready)
-        const names = waiting.map(
-          ({ part }) => `${part.name} (${part.status.reason || part.status.message || 'starting'})`,
-        )
-        throw new NsmError(
-          'UNAVAILABLE',
-          `not ready within ${readyTimeoutMs / 1_000} s: ${names.join(', ')}; see ${paths(this.options.folder).logs}`,
-        )
-      })
+    try {
+      await this.changes.until(allReady, AbortSignal.any([this.stopping.signal, late]))
+    } catch (err) {
+      if (this.stopping.signal.aborted) throw err
+      const reason = late.aborted
+        ? `not everything is ready within ${readyTimeoutMs / 1_000} s`
+        : NsmError.from(err).message
+      throw new NsmError('UNAVAILABLE', [reason, ...(await this.complaints())].join('\n'), { cause: err })
+    }
+  }
+
+  /** The last words of the parts that aren't ready. */
+  private async complaints(): Promise<readonly string[]> {
+    const late = this.parts().filter(({ part }) => !part.status.ready)
+    return Promise.all(
+      late.map(async ({ part: { name, status } }) => {
+        const tail = await lastLines(join(paths(this.options.folder).logs, `${name}.log`), 3)
+        return `${name}: ${status.reason || status.message || 'starting'}\n${tail}`
+      }),
+    )
   }
 
   private partDefaults(): NodeOptions['part'] {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { native } from '@nsm/native/native.js'
 import type { AddressPlan, NodeAddresses } from './addresses.ts'
+import { routesOf } from './routes.ts'
 
 /** Bridge of the namespace that joins the nodes. */
 const switchBridge = 'nsm'
@@ -56,11 +57,11 @@ export async function attachNode(
   })
 }
 
-/** Gives a pod's namespace its `eth0` on the bridge of its node. */
+/** Gives a pod's namespace its `eth0` on the bridge of its node; answers its routes then. */
 export async function attachPod(
   nodePid: number,
   pod: { readonly pid: number; readonly ip: string; readonly gateway: string },
-): Promise<void> {
+): Promise<readonly string[]> {
   await joined(nodePid, async (_here, node) =>
     joined(pod.pid, async (_self, inside) => {
       const port = `veth${createHash('sha256').update(pod.ip).digest('hex').slice(0, 10)}`
@@ -78,6 +79,7 @@ export async function attachPod(
       ])
     }),
   )
+  return routesOf(pod.pid)
 }
 
 /** Descriptors of our own network namespace and of a process', closed afterwards: a held one would keep a dead pod's links up. */

@@ -12,6 +12,7 @@ import { logFile, type LogFile } from './log-file.ts'
 import { writePodFiles, type NodeFolders } from './pod-files.ts'
 import { summary, type PodStatus } from './pod-status.ts'
 import { prober } from './probe.ts'
+import { routesOf } from './routes.ts'
 import { startSandbox, type Bind, type Sandbox } from './runner.ts'
 
 /** A pod that has its name. */
@@ -26,8 +27,8 @@ export interface PodHost {
   /** RESOURCE_EXHAUSTED when none is left. */
   reserveIp(): string
   releaseIp(ip: string): void
-  /** Gives a sandbox its `eth0`. */
-  attach(sandbox: Sandbox, ip: string): Promise<void>
+  /** Gives a sandbox its `eth0`; answers its routes then. */
+  attach(sandbox: Sandbox, ip: string): Promise<readonly string[]>
 }
 
 export interface PodOptions {
@@ -60,6 +61,7 @@ export class RunningPod {
   private readonly logs: LogFile[] = []
   private readonly running: Promise<void>
   private sandbox: Sandbox | undefined
+  private firstRoutes: readonly string[] = []
   private failure = ''
   private stopped: Promise<void> | undefined
 
@@ -79,6 +81,12 @@ export class RunningPod {
   /** Inode of its network namespace, once it has one. */
   get netns(): string | undefined {
     return this.sandbox?.netns
+  }
+
+  /** Routes as they were before any container ran, and as they are. */
+  async routes(): Promise<{ readonly before: readonly string[]; readonly now: readonly string[] }> {
+    if (this.sandbox === undefined) throw new NsmError('UNAVAILABLE', 'the pod has no network yet')
+    return { before: this.firstRoutes, now: await routesOf(this.sandbox.pid) }
   }
 
   get status(): PodStatus {
@@ -124,7 +132,7 @@ export class RunningPod {
     this.sandbox = await startSandbox({ runner, hostname }, signal)
     void this.sandbox.ended.then(() => this.lost())
     this.options.onSandbox(this.sandbox)
-    await host.attach(this.sandbox, this.ip)
+    this.firstRoutes = await host.attach(this.sandbox, this.ip)
     const binds = await writePodFiles({
       spec: object.spec,
       namespace: this.namespace,

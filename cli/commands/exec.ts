@@ -1,0 +1,35 @@
+import { spawn } from 'node:child_process'
+import { enterArgs } from '../mesh/runner.ts'
+import type { ExecTarget } from '../mesh/control-api.ts'
+
+/** Runs a command beside a container's own on this terminal; answers its exit code. */
+export async function execIn({ pid, runner }: ExecTarget, argv: readonly string[]): Promise<number> {
+  const child = spawn(runner, enterArgs(pid, { argv }), { stdio: 'inherit' })
+  // Ctrl-C is for the command.
+  const ignore = (): void => undefined
+  process.on('SIGINT', ignore)
+  try {
+    return await new Promise<number>((resolve, reject) => {
+      child.once('error', reject)
+      child.once('exit', (code) => resolve(code ?? 1))
+    })
+  } finally {
+    process.off('SIGINT', ignore)
+  }
+}
+
+/** The same with its output caught; standard error is put behind standard output. */
+export async function outputOf(
+  { pid, runner }: ExecTarget,
+  argv: readonly string[],
+): Promise<{ code: number; text: string }> {
+  const child = spawn(runner, enterArgs(pid, { argv }), { stdio: ['ignore', 'pipe', 'pipe'] })
+  const chunks: Buffer[] = []
+  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
+  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  const code = await new Promise<number>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (status) => resolve(status ?? 1))
+  })
+  return { code, text: Buffer.concat(chunks).toString() }
+}

@@ -1,0 +1,53 @@
+import { fileURLToPath } from 'node:url'
+import { Command, CommanderError } from 'commander'
+import { NsmError } from '@nsm/sdk/errors.js'
+import type { Context } from './commands/context.ts'
+import { daemonCommand } from './commands/daemon.ts'
+import { downCommand } from './commands/down.ts'
+import { inspectCommands } from './commands/inspect.ts'
+import { objectCommands } from './commands/objects.ts'
+import { quickstartCommand } from './commands/quickstart.ts'
+import { upCommand } from './commands/up.ts'
+import { terminalOf } from './output/terminal.ts'
+
+const stopping = new AbortController()
+for (const name of ['SIGINT', 'SIGTERM'] as const)
+  process.on(name, () => {
+    // A second one: whoever sends it does not want to wait. A mesh goes on ending by itself.
+    if (stopping.signal.aborted) process.exit(130)
+    stopping.abort(new NsmError('CANCELLED', `stopped by ${name}`))
+  })
+
+const context: Context = {
+  terminal: terminalOf(process.stdout, process.stderr, process.env),
+  program: fileURLToPath(import.meta.url),
+  signal: stopping.signal,
+  exit: (code) => {
+    process.exitCode = code
+  },
+}
+const program = new Command('nsm')
+  .description('Network Service Mesh on this machine: extra interfaces for pods by one annotation')
+  .showHelpAfterError('(see `nsm --help`)')
+  .enablePositionalOptions()
+  .exitOverride()
+quickstartCommand(program, context)
+upCommand(program, context)
+objectCommands(program, context)
+inspectCommands(program, context)
+downCommand(program, context)
+daemonCommand(program, context)
+
+program.parseAsync().then(finish, (reason: unknown) => {
+  if (reason instanceof CommanderError) process.exitCode = reason.exitCode
+  else if (!stopping.signal.aborted) {
+    process.stderr.write(`nsm: ${NsmError.from(reason).message}\n`)
+    process.exitCode = 1
+  }
+  finish()
+})
+
+/** Open handles of a daemon that goes on must not keep this process. */
+function finish(): void {
+  process.exit()
+}
