@@ -1,0 +1,100 @@
+import { mechanismParameters } from '@nsm/api/constants.js'
+import type { Mechanism } from '@nsm/api/gen/connection.js'
+import { ConnectionContext } from '@nsm/api/gen/connectioncontext.js'
+import type { Native } from '@nsm/native/surface.js'
+import { connectionOf, type Element } from '@nsm/sdk/chain.js'
+import { detached, key, valueOf, withValue, type Key } from '@nsm/sdk/ctx.js'
+import { callDescriptors } from '@nsm/sdk/elements/call-descriptors.js'
+import { endsOf, named } from './ends.ts'
+import { linkGroup } from './link-names.ts'
+import { links } from './links.ts'
+import { mtuOf } from './side.ts'
+
+export interface KernelWiring {
+  /** On the caller's side, inside `mechanisms`, before the client half. */
+  readonly server: Element
+  /** In the client half, behind `mechanismTranslation` and before `recvFdClient`. */
+  readonly client: Element
+  /** Aliases of the links of all connections. */
+  owned(): ReadonlySet<string>
+}
+
+export interface KernelWiringOptions {
+  readonly native: Native
+  /** Of this forwarder: its links carry a group of their own. */
+  readonly forwarderName: string
+}
+
+/** Filled by the client half, for the server half of the same call. */
+interface EndpointSide {
+  mechanism: Mechanism | undefined
+}
+
+const endpointSide: Key<EndpointSide> = key('mechanism of the endpoint side')
+
+/**
+ * Wires the mechanism KERNEL on one node (wire contract §6.2): when the endpoint has answered, one veth pair, its ends straight in
+ * the two pods. A refresh changes what differs and brings back what is missing; Close deletes.
+ * Namespaces are those that the call's descriptors stand for, and nothing is held when the call is over.
+ */
+export function kernelWiring({ native, forwarderName }: KernelWiringOptions): KernelWiring {
+  const group = linkGroup(forwarderName)
+  const all = links(native)
+  const server: Element = {
+    name: 'kernel wiring',
+
+    async request(ctx, req, next) {
+      const asked = connectionOf(req)
+      if (asked.mechanism?.type !== 'KERNEL') return next.request(ctx, req)
+      const mechanism = named(asked, asked.mechanism, 'client')
+      const other: EndpointSide = { mechanism: undefined }
+      const answer = await next.request(withValue(ctx, endpointSide, other), {
+        ...req,
+        connection: { ...asked, mechanism },
+      })
+      try {
+        const mtu = mtuOf(answer)
+        await all.establish(
+          ctx,
+          endsOf(ctx, { native, group, mtu }, answer, [mechanism, other.mechanism]),
+          answer,
+        )
+        return { ...answer, context: { ...(answer.context ?? ConnectionContext.fromPartial({})), MTU: mtu } }
+      } catch (err) {
+        if (!all.has(asked.id)) {
+          await next.close(detached(ctx), answer).catch((cause: unknown) => {
+            ctx.log.warn({ connection_id: asked.id, err: String(cause) }, 'close after failed wiring failed')
+          })
+        }
+        throw err
+      }
+    },
+
+    async close(ctx, conn, next) {
+      try {
+        await next.close(ctx, conn)
+      } finally {
+        const url = conn.mechanism?.parameters[mechanismParameters.inodeUrl] ?? ''
+        await all.remove(ctx, conn.id, callDescriptors(ctx)?.byFileUrl(url)?.fd).catch((err: unknown) => {
+          ctx.log.warn(
+            { connection_id: conn.id, err: String(err) },
+            'link of a closed connection not removed',
+          )
+        })
+      }
+    },
+  }
+
+  const client: Element = {
+    name: 'kernel wiring client',
+
+    async request(ctx, req, next) {
+      const answer = await next.request(ctx, req)
+      const side = valueOf(ctx, endpointSide)
+      if (side !== undefined) side.mechanism = answer.mechanism
+      return answer
+    },
+  }
+
+  return { server, client, owned: () => all.aliases() }
+}
