@@ -9,16 +9,23 @@ import {
 import { connectionOf, type ConnectionMonitor, type Element } from '../chain.ts'
 import { withValue, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
-import { readTokens, type ReadToken } from '../policies/policy.ts'
+import { multiMap } from '../multi-map.ts'
 import { serviceConnection } from '../policies/service-connection.ts'
 import { nextHopListener, type NextHopListener } from './monitor-client.ts'
 import { eventQueue } from './event-queue.ts'
 import { inScope } from './scope-selector.ts'
+import {
+  idsOf,
+  selectedId,
+  watchedConnections,
+  type Watched,
+  type WatchedConnections,
+} from './watched-connections.ts'
 
 export interface MonitorOptions {
   /** Events that may wait for one watcher before its stream is cut; default 1,024. */
   readonly maxQueued?: number
-  /** Default 4,096. */
+  /** Each connection may have one, and some more; default 32,768. */
   readonly maxWatchers?: number
   /** SPIFFE IDs that hear of all connections, not only of those on whose path they are. */
   readonly observers?: ReadonlySet<string>
@@ -30,14 +37,7 @@ export interface Monitor {
   /** Connections by state, as metrics want them. */
   readonly counts: () => Readonly<Record<'up' | 'down', number>>
   /** Ends all streams. */
-  close(): void
-}
-
-/** A connection as its watchers know it. */
-interface Watched {
-  readonly conn: Connection
-  /** Of the path before this process. */
-  readonly tokens: readonly ReadToken[]
+  readonly close: () => void
 }
 
 interface Watcher {
@@ -56,9 +56,22 @@ const connectionsPerEvent = 256
  * it is. One that does not keep up is cut off with RESOURCE_EXHAUSTED, and begins again with the full state.
  */
 export function monitor(options: MonitorOptions = {}): Monitor {
-  const { maxQueued = 1_024, maxWatchers = 4_096, observers = new Set<string>() } = options
-  const known = new Map<string, Watched>()
+  const { maxQueued = 1_024, maxWatchers = 32_768, observers = new Set<string>() } = options
+  const known = watchedConnections()
   const watchers = new Set<Watcher>()
+  const watchersOfOne = multiMap<string, Watcher>()
+  const watchersOfMany = new Set<Watcher>()
+
+  function join(watcher: Watcher, id: string | undefined): () => void {
+    watchers.add(watcher)
+    if (id === undefined) watchersOfMany.add(watcher)
+    else watchersOfOne.add(id, watcher)
+    return () => {
+      watchers.delete(watcher)
+      watchersOfMany.delete(watcher)
+      if (id !== undefined) watchersOfOne.delete(id, watcher)
+    }
+  }
 
   async function* watch(ctx: Ctx, selector: MonitorScopeSelector): AsyncGenerator<ConnectionEvent> {
     if (watchers.size >= maxWatchers) {
@@ -67,23 +80,26 @@ export function monitor(options: MonitorOptions = {}): Monitor {
     const wants = (watched: Watched): boolean =>
       inScope(selector, watched.conn) && mayHear(ctx, watched, observers)
     const queue = eventQueue<ConnectionEvent>(maxQueued)
-    for (const event of initialEvents([...known.values()].filter(wants))) queue.force(event)
-    const watcher: Watcher = { wants, push: queue.push, end: queue.end }
-    watchers.add(watcher)
+    for (const event of initialEvents([...known.candidates(selector)].filter(wants))) queue.force(event)
+    const leave = join({ wants, push: queue.push, end: queue.end }, selectedId(selector))
     try {
       yield* queue.drain(ctx.signal)
     } finally {
-      watchers.delete(watcher)
+      leave()
     }
   }
 
+  function tell(type: ConnectionEventType, watched: Watched): void {
+    const event: ConnectionEvent = { type, connections: { [watched.conn.id]: watched.conn } }
+    const concerned = new Set(watchersOfMany)
+    for (const id of idsOf(watched.conn)) for (const one of watchersOfOne.get(id)) concerned.add(one)
+    for (const watcher of concerned) if (watcher.wants(watched)) watcher.push(event)
+  }
+
   return {
-    element: noteConnections(known, (type, watched) => {
-      const event: ConnectionEvent = { type, connections: { [watched.conn.id]: watched.conn } }
-      for (const watcher of watchers) if (watcher.wants(watched)) watcher.push(event)
-    }),
+    element: noteConnections(known, tell),
     monitor: { monitor: watch },
-    counts: () => countStates(known),
+    counts: () => countStates(known.all()),
     close() {
       for (const watcher of watchers) watcher.end(new NsmError('UNAVAILABLE', 'the process is stopping'))
     },
@@ -93,11 +109,9 @@ export function monitor(options: MonitorOptions = {}): Monitor {
 type Tell = (type: ConnectionEventType, watched: Watched) => void
 
 /** Keeps `known` up to date and tells each change. */
-function noteConnections(known: Map<string, Watched>, tell: Tell): Element {
+function noteConnections(known: WatchedConnections, tell: Tell): Element {
   function update(conn: Connection): void {
-    const watched = watchedOf(conn)
-    known.set(conn.id, watched)
-    tell(ConnectionEventType.UPDATE, watched)
+    tell(ConnectionEventType.UPDATE, known.set(conn))
   }
 
   function down(id: string): void {
@@ -143,11 +157,6 @@ function noteConnections(known: Map<string, Watched>, tell: Tell): Element {
   }
 }
 
-function watchedOf(conn: Connection): Watched {
-  const before = conn.path?.pathSegments.slice(0, conn.path.index) ?? []
-  return { conn, tokens: readTokens(before.map(({ token }) => token)) }
-}
-
 function ownPath(path: Connection['path'], own: Connection): Connection['path'] {
   return path === undefined ? own.path : { ...path, index: own.path?.index ?? 0 }
 }
@@ -169,7 +178,8 @@ function initialEvents(watched: readonly Watched[]): ConnectionEvent[] {
   return events
 }
 
-function countStates(known: ReadonlyMap<string, Watched>): { up: number; down: number } {
-  const down = [...known.values()].filter(({ conn }) => conn.state === State.DOWN).length
-  return { up: known.size - down, down }
+function countStates(known: Iterable<Watched>): { up: number; down: number } {
+  const counts = { up: 0, down: 0 }
+  for (const { conn } of known) counts[conn.state === State.DOWN ? 'down' : 'up']++
+  return counts
 }
