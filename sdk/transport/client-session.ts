@@ -220,19 +220,22 @@ function giveUp(running: Running, reason: NsmError): void {
 }
 
 /** How a call that is over went; undefined = well. */
-function outcome({ url, failure, trailers, headers, stream, closed }: Running): NsmError | undefined {
+function outcome(running: Running): NsmError | undefined {
+  const { url, failure, trailers, headers, stream, closed } = running
   if (failure !== undefined) return failure
   if (trailers !== undefined && isWhole(trailers)) return statusOf(trailers)
   if (headers !== undefined && isWhole(headers)) return statusOf(headers)
-  // Node cancels all streams of a socket that has closed before it destroys the session.
-  if (closed.aborted || stream.session === undefined || stream.session.closed || stream.session.destroyed) {
-    return new NsmError('UNAVAILABLE', `session to ${url} ended before the answer came`, {
-      cause: closed.reason,
-    })
+  if (closed.aborted || isEnding(stream)) {
+    const text = `session to ${url} ended before the answer came`
+    return new NsmError('UNAVAILABLE', text, { cause: closed.reason })
   }
   const status = Number(headers?.[':status'] ?? 200)
-  if (status !== 200) return httpStatusError(status)
-  return resetError(stream.rstCode)
+  return status === 200 ? resetError(stream.rstCode) : httpStatusError(status)
+}
+
+/** Node cancels all streams of a socket that has closed before it destroys the session. */
+function isEnding({ session }: ClientHttp2Stream): boolean {
+  return session === undefined || session.closed || session.destroyed
 }
 
 function isWhole(headers: IncomingHttpHeaders | undefined): boolean {

@@ -7,7 +7,7 @@ export type Address =
 
 /** Reads `unix:///path`, `unix:/path`, `tcp://host:port`, `tcp://[::1]:port` or `tcp://:port`. @throws NsmError INVALID_ARGUMENT. */
 export function parseAddress(url: string): Address {
-  const path = /^unix:(?:\/\/)?(\/[^\0]*)$/.exec(url)?.[1]
+  const path = /^unix:(?:\/\/)?(\/[^/\0][^\0]*)$/.exec(url)?.[1]
   if (path !== undefined) return { kind: 'unix', path }
   const tcp = /^tcp:(?:\/\/)?(\[[0-9a-fA-F:.%]+\]|[^\s/:@?#]*):(\d{1,5})\/?$/.exec(url)
   const port = Number(tcp?.[2])

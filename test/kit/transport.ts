@@ -1,7 +1,6 @@
 import { fstatSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { background, type Ctx } from '@nsm/sdk/ctx.js'
 import type { TokenGenerator } from '@nsm/sdk/tokens.js'
 import { dialer, type Dialer, type DialerOptions } from '@nsm/sdk/transport/client.js'
@@ -77,13 +76,4 @@ export function openCount(fd: number): number {
       return false
     }
   }).length
-}
-
-/** Waits until `holds`, or fails with `what` after 10 s. */
-export async function until(what: string, holds: () => boolean): Promise<void> {
-  const end = Date.now() + 10_000
-  while (!holds()) {
-    if (Date.now() > end) throw new Error(`not within 10 s: ${what}`)
-    await delay(2)
-  }
 }

@@ -9,7 +9,8 @@ import { recvFdServer } from '@nsm/sdk/elements/recv-fd-server.js'
 import { sendFdClient } from '@nsm/sdk/elements/send-fd-client.js'
 import { sendFdServer } from '@nsm/sdk/elements/send-fd-server.js'
 import t, { type Test } from 'tap'
-import { ctxFor, newNetns, openCount, unixPair, until } from '../../kit/transport.ts'
+import { ctxFor, newNetns, openCount, unixPair } from '../../kit/transport.ts'
+import { until } from '../../kit/until.ts'
 
 function ask(url: string, id = 'a'): NetworkServiceRequest {
   const kernel = { cls: 'LOCAL', type: 'KERNEL', parameters: { inodeURL: url, name: 'nsm-1' } }

@@ -4,7 +4,8 @@ import { connectionOf, tail, type ConnectionMonitor, type NetworkService } from 
 import { background, withCancel, type Ctx } from '@nsm/sdk/ctx.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import t from 'tap'
-import { ctxFor, transportPair, until } from '../../kit/transport.ts'
+import { ctxFor, transportPair } from '../../kit/transport.ts'
+import { until } from '../../kit/until.ts'
 
 const all = MonitorScopeSelector.fromPartial({})
 const event = (id: string): ConnectionEvent => ConnectionEvent.fromPartial({ connections: { [id]: { id } } })
