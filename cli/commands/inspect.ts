@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { controlOf } from '../mesh/control-client.ts'
 import { folderOf, paths } from '../mesh/options.ts'
-import { connectionsTable } from '../output/connections.ts'
+import { connectionsTable, pathsText } from '../output/connections.ts'
 import { partsTable } from '../output/objects.ts'
 import type { Context } from './context.ts'
 import { execIn } from './exec.ts'
@@ -41,7 +41,8 @@ export function inspectCommands(program: Command, context: Context): void {
         return
       }
       if (pod === undefined) terminal.out(`${partsTable(mesh)}\n`)
-      terminal.out(connections.length === 0 ? noConnections(pod) : connectionsTable(connections))
+      terminal.out(connections.length === 0 ? noConnections(pod) : connectionsTable(connections, Date.now()))
+      if (pod !== undefined) terminal.out(pathsText(connections))
     })
   program
     .command('exec')

@@ -64,7 +64,7 @@ async function show(
   terminal.title('Pods')
   terminal.out(podsTable(await control('pods', undefined), Date.now()))
   terminal.title('Connections')
-  terminal.out(connectionsTable(clients))
+  terminal.out(connectionsTable(clients, Date.now()))
   for (const client of clients) await showClient(terminal, control, client)
 }
 

@@ -66,7 +66,7 @@ export class Mesh {
         const caFile = paths(options.folder).webhookCa
         return admit(pod, { ...webhook, caFile }, this.stopping.signal)
       },
-      start: (pod, uid, onChange) => this.startPod(pod, uid, onChange),
+      start: (pod, how) => this.startPod(pod, how),
       onGone: (pod) => {
         if (pod.netns !== undefined) this.identity?.removePod(pod.netns)
       },
@@ -218,14 +218,17 @@ export class Mesh {
     }
   }
 
-  private startPod(object: NamedPod, uid: string, onChange: () => void): RunningPod {
+  private startPod(
+    object: NamedPod,
+    { uid, node, onChange }: { uid: string; node: string | undefined; onChange: () => void },
+  ): RunningPod {
     const { folder, bundles } = this.options
     const at = paths(folder)
     const name = `${namespaceOf(object)}/${object.metadata.name}`
     const pod: RunningPod = new RunningPod({
       object,
       uid,
-      host: this.hostFor(object),
+      host: this.hostFor(object, node),
       runner: runnerIn(bundles),
       programs: this.programs,
       folder: at.pod(uid),
@@ -255,8 +258,8 @@ export class Mesh {
     })
   }
 
-  private hostFor({ spec }: NamedPod): MeshNode {
-    const wanted = spec.nodeName ?? spec.nodeSelector?.['kubernetes.io/hostname']
+  private hostFor({ spec }: NamedPod, bound: string | undefined): MeshNode {
+    const wanted = bound ?? spec.nodeName ?? spec.nodeSelector?.['kubernetes.io/hostname']
     const found =
       wanted === undefined
         ? this.nodes[this.nextNode++ % this.nodes.length]

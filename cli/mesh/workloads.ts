@@ -14,8 +14,8 @@ export interface WorkloadsOptions {
   readonly signal: AbortSignal
   /** What the webhook makes of a pod; throws when it denies. */
   admit(pod: Pod): Promise<Pod>
-  /** Chooses a node and starts a pod there. */
-  start(pod: NamedPod, uid: string, onChange: () => void): RunningPod
+  /** Starts a pod on this node, or chooses one. */
+  start(pod: NamedPod, how: { uid: string; node: string | undefined; onChange: () => void }): RunningPod
   /** Called when a pod is gone. */
   onGone(pod: RunningPod): void
 }
@@ -59,7 +59,7 @@ export class Workloads {
   }
 
   list(): readonly PodStatus[] {
-    return [...this.pods.values()].map(({ status }) => status)
+    return [...this.pods].toSorted(byKey).map(([, { status }]) => status)
   }
 
   deploymentList(): readonly DeploymentStatus[] {
@@ -82,7 +82,7 @@ export class Workloads {
   }
 
   running(): readonly RunningPod[] {
-    return [...this.pods.values()]
+    return [...this.pods].toSorted(byKey).map(([, pod]) => pod)
   }
 
   /** Admits and starts a pod. ALREADY_EXISTS when one of this name is there. Answers its name. */
@@ -97,7 +97,11 @@ export class Workloads {
       const admitted = await this.options.admit({ ...pod, metadata: { ...pod.metadata, namespace } })
       this.options.signal.throwIfAborted()
       this.originals.set(key, pod)
-      this.launch({ ...admitted, metadata: { ...admitted.metadata, name, namespace } }, randomUUID(), owner)
+      this.launch(
+        { ...admitted, metadata: { ...admitted.metadata, name, namespace } },
+        { uid: randomUUID(), node: undefined },
+        owner,
+      )
       return name
     } finally {
       this.reserved.delete(key)
@@ -122,13 +126,13 @@ export class Workloads {
 
   /** Ends a pod whose sandbox or node is lost, and starts it again under its name. */
   async restart(pod: RunningPod): Promise<void> {
-    const { namespace, name, uid } = pod.status
+    const { namespace, name, uid, node } = pod.status
     const key = `${namespace}/${name}`
     const owner = this.owners.get(key)
     await pod.stop()
     if (this.pods.get(key) !== pod || this.options.signal.aborted) return
     this.options.onGone(pod)
-    this.launch(pod.object, uid, owner)
+    this.launch(pod.object, { uid, node }, owner)
   }
 
   setDeployment(deployment: Deployment): void {
@@ -171,9 +175,13 @@ export class Workloads {
     return [...this.pods].flatMap(([key, pod]) => (this.owners.get(key) === deployment ? [pod] : []))
   }
 
-  private launch(pod: NamedPod, uid: string, owner: string | undefined): void {
+  private launch(
+    pod: NamedPod,
+    how: { uid: string; node: string | undefined },
+    owner: string | undefined,
+  ): void {
     const key = `${namespaceOf(pod)}/${pod.metadata.name}`
-    const started = this.options.start(pod, uid, () => this.reconcileSoon())
+    const started = this.options.start(pod, { ...how, onChange: () => this.reconcileSoon() })
     this.pods.set(key, started)
     if (owner !== undefined) this.owners.set(key, owner)
   }
@@ -233,4 +241,8 @@ export class Workloads {
       this.reconcileSoon()
     }
   }
+}
+
+function byKey([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1
 }

@@ -1,60 +1,77 @@
 import { isObject } from '../manifest/shape.ts'
 import type { PodConnections } from '../mesh/connections.ts'
+import { age } from './age.ts'
 import { table } from './table.ts'
+
+type Fields = Readonly<Record<string, unknown>>
 
 const head = [
   'NAMESPACE',
   'POD',
-  'CONNECTION',
   'SERVICE',
   'STATE',
+  'SINCE',
   'INTERFACE',
   'ADDRESS',
   'PEER',
   'ENDPOINT',
-  'PATH',
+  'MESSAGE',
 ]
 
 /** One row per connection; pods whose sidecar can't be asked show why. */
-export function connectionsTable(pods: readonly PodConnections[]): string {
+export function connectionsTable(pods: readonly PodConnections[], nowMs: number): string {
   return table(
     head,
-    pods.flatMap((pod) => rowsOf(pod)),
+    pods.flatMap((pod) => rowsOf(pod, nowMs)),
   )
 }
 
+/** Each connection's path, hop by hop, with who each hop is. */
+export function pathsText(pods: readonly PodConnections[]): string {
+  return pods
+    .flatMap(({ status }) => connectionsIn(status))
+    .map((connection) => {
+      const hops = objectsIn(connection['path']).map((hop) => [
+        `  ${word(hop['name'])}`,
+        word(hop['spiffeId']),
+      ])
+      return `\nPath of ${word(connection['id'])}:\n${table(['  HOP', 'SPIFFE ID'], hops)}`
+    })
+    .join('')
+}
+
 /** Connections of a sidecar's status answer; none when it isn't one. */
-export function connectionsIn(status: unknown): readonly Readonly<Record<string, unknown>>[] {
-  const list = isObject(status) ? status['connections'] : undefined
-  return Array.isArray(list) ? list.filter(isObject) : []
+export function connectionsIn(status: unknown): readonly Fields[] {
+  return objectsIn(isObject(status) ? status['connections'] : undefined)
 }
 
-function rowsOf({ namespace, pod, status, error }: PodConnections): readonly (readonly string[])[] {
-  if (error !== '') return [[namespace, pod, '-', '-', error]]
+function rowsOf(
+  { namespace, pod, status, error }: PodConnections,
+  nowMs: number,
+): readonly (readonly string[])[] {
+  const empty = ['-', '-', '-', '-', '-', '-', '-']
+  if (error !== '') return [[namespace, pod, ...empty, error]]
   const found = connectionsIn(status)
-  if (found.length === 0) return [[namespace, pod, '-', '-', 'no connections yet']]
-  return found.map((connection) => [namespace, pod, ...cellsOf(connection)])
+  if (found.length === 0) return [[namespace, pod, ...empty, 'no connections yet']]
+  return found.map((connection) => [namespace, pod, ...cellsOf(connection, nowMs)])
 }
 
-function cellsOf(connection: Readonly<Record<string, unknown>>): readonly string[] {
-  const path = Array.isArray(connection['path']) ? connection['path'].filter(isObject) : []
+function cellsOf(connection: Fields, nowMs: number): readonly string[] {
+  const since = Date.parse(word(connection['since']))
   return [
-    word(connection['id']),
     word(connection['networkService']),
-    stateOf(connection),
+    word(connection['state']),
+    Number.isNaN(since) ? '-' : age(nowMs - since),
     word(connection['interface']),
     words(connection['addresses']),
     words(connection['endpointAddresses']),
     word(connection['endpoint']),
-    path.map((hop) => word(hop['name'])).join(' → ') || '-',
+    connection['state'] === 'UP' ? '' : word(connection['message']),
   ]
 }
 
-/** The state, and in brackets why it isn't up. */
-function stateOf(connection: Readonly<Record<string, unknown>>): string {
-  const state = word(connection['state'])
-  const message = connection['message']
-  return state === 'UP' || typeof message !== 'string' || message === '' ? state : `${state} (${message})`
+function objectsIn(value: unknown): readonly Fields[] {
+  return Array.isArray(value) ? value.filter(isObject) : []
 }
 
 function word(value: unknown): string {
