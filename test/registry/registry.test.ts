@@ -11,8 +11,8 @@ import { messageOf, workloadServer } from '../kit/workload-server.ts'
 
 interface World {
   /** Starts the registry's process, always at the same address. */
-  start(more?: Record<string, string>): Promise<RunningProcess>
-  client(path: string): Registries
+  readonly start: () => Promise<RunningProcess>
+  readonly client: (path: string) => Registries
   readonly ca: Awaited<ReturnType<typeof testAuthority>>
   readonly url: string
 }
@@ -28,12 +28,11 @@ async function world(t: Test): Promise<World> {
   return {
     ca,
     url,
-    async start(more = {}) {
+    async start() {
       const running = startProcess(t, 'registry', {
         SPIFFE_ENDPOINT_SOCKET: workload.address,
         NSM_LISTEN_ON: url,
         NSM_OPS_LISTEN_ON: '127.0.0.1:0',
-        ...more,
       })
       await running.said('listening')
       return running
