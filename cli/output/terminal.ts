@@ -1,9 +1,9 @@
-/** Where commands write for people: results to standard output, progress and errors to standard error. */
+/** Where commands write for people: results to standard output, steps and errors to standard error. */
 export interface Terminal {
   out(text: string): void
   /** One step of something that takes a moment. */
   step(text: string): void
-  /** Like `step`, for what stands out. */
+  /** What stands over the results that follow. */
   title(text: string): void
 }
 
@@ -13,11 +13,11 @@ export function terminalOf(
   stderr: NodeJS.WriteStream,
   env: Readonly<Record<string, string | undefined>>,
 ): Terminal {
-  const colours = stderr.isTTY && !env['NO_COLOR']
-  const paint = (code: string, text: string): string => (colours ? `\u001B[${code}m${text}\u001B[0m` : text)
+  const paint = (to: NodeJS.WriteStream, code: string, text: string): string =>
+    to.isTTY && !env['NO_COLOR'] ? `\u001B[${code}m${text}\u001B[0m` : text
   return {
     out: (text) => void stdout.write(text),
-    step: (text) => void stderr.write(`${paint('32', '✓')} ${text}\n`),
-    title: (text) => void stderr.write(`\n${paint('1', text)}\n`),
+    step: (text) => void stderr.write(`${paint(stderr, '32', '✓')} ${text}\n`),
+    title: (text) => void stdout.write(`\n${paint(stdout, '1', text)}\n`),
   }
 }
