@@ -35,12 +35,6 @@ export function orphanSweep(options: OrphanSweepOptions): OrphanSweep {
   let stopped = false
   let cancel = (): void => undefined
 
-  const isOrphan = (link: LinkInfo, owners: ReadonlySet<string>): boolean =>
-    link.group === group &&
-    link.kind === 'veth' &&
-    (link.alias === '' || link.alias.startsWith(aliasPrefix)) &&
-    !owners.has(link.alias)
-
   async function sweepNamespace(inode: bigint, pid: number, known: Map<string, number>): Promise<number> {
     const fd = openNamespace(native, pid, inode)
     if (fd === undefined) return 0
@@ -49,7 +43,7 @@ export function orphanSweep(options: OrphanSweepOptions): OrphanSweep {
       // After the reading: a link that is made now belongs to a call that is under way, and is younger than any grace.
       const owners = owned()
       const overdue: string[] = []
-      for (const link of links.filter((one) => isOrphan(one, owners))) {
+      for (const link of links.filter((one) => isOrphan(one, group, owners))) {
         const id = `${inode} ${link.index} ${link.alias}`
         const since = seen.get(id) ?? clock.now()
         known.set(id, since)
@@ -96,4 +90,9 @@ export function orphanSweep(options: OrphanSweepOptions): OrphanSweep {
       cancel()
     },
   }
+}
+
+function isOrphan({ group, kind, alias }: LinkInfo, ourGroup: number, owners: ReadonlySet<string>): boolean {
+  const isOurs = group === ourGroup && kind === 'veth' && (alias === '' || alias.startsWith(aliasPrefix))
+  return isOurs && !owners.has(alias)
 }

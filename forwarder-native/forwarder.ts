@@ -1,0 +1,132 @@
+import { NetworkServiceEndpoint, NetworkServiceLabels } from '@nsm/api/gen/registry.js'
+import { native } from '@nsm/native/native.js'
+import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
+import { registryClient } from '@nsm/sdk/chains/registry-client.js'
+import { remoteRegistries } from '@nsm/sdk/chains/remote-registries.js'
+import { systemClock } from '@nsm/sdk/clock.js'
+import { background, type Ctx } from '@nsm/sdk/ctx.js'
+import type { Outcome } from '@nsm/sdk/elements/log-outcome.js'
+import type { Logger } from '@nsm/sdk/log.js'
+import { checks, type Check, type Checks } from '@nsm/sdk/process/checks.js'
+import { openIdentity } from '@nsm/sdk/process/identity.js'
+import { processMetrics, type ProcessMetrics } from '@nsm/sdk/process/metrics.js'
+import { opsServer } from '@nsm/sdk/process/ops-server.js'
+import type { Service } from '@nsm/sdk/process/run.js'
+import { tokenGenerator } from '@nsm/sdk/token-generator.js'
+import { dialer } from '@nsm/sdk/transport/client.js'
+import { health } from '@nsm/sdk/transport/health.js'
+import type { Dial } from '@nsm/sdk/transport/remote.js'
+import { startServer } from '@nsm/sdk/transport/server.js'
+import type { ForwarderConfig } from './config.ts'
+import { connections } from './connections.ts'
+import { orphanSweep } from './wiring/adopt.ts'
+
+const unix = { connectUnix, listenUnix }
+/** How long calls may take to finish, and the registration to be taken back, when the forwarder stops. */
+const graceMs = 1_000
+/** Full names of what is served, for health checks by name (wire contract §1.1). */
+const servedNames = ['networkservice.NetworkService', 'connection.MonitorConnection']
+
+/** Starts the forwarder; it has started when the node's manager has taken its registration. */
+export async function startForwarder(
+  config: ForwarderConfig,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Service> {
+  const { name, connectTo: url } = config
+  const source = await openIdentity(config.spiffeEndpointSocket, log, signal)
+  const metrics = processMetrics('forwarder')
+  const tokens = tokenGenerator({ maxLifetimeMs: config.maxTokenLifetimeMs, clock: systemClock })
+  const dialled = dialer({ source, tokens, unix, dialTimeoutMs: config.dialTimeoutMs, log })
+  const served = connections({
+    name,
+    native,
+    dial: dialled.dial,
+    registries: remoteRegistries({ dial: dialled.dial, url, descriptors: native }),
+    mechanismPriority: config.mechanismPriority,
+    tokens,
+    observe: observer(metrics),
+  })
+  metrics.svid(source)
+  metrics.connections(served.counts)
+  const listening = await startServer({
+    listenOn: [config.listenOn],
+    source,
+    unix,
+    log,
+    services: { ...served.services, health: health(servedNames) },
+  })
+  let registered = false
+  const ops = await opsServer({
+    listenOn: config.opsListenOn,
+    checks: readiness(() => (registered ? undefined : `${url} has not taken it yet`)),
+    metrics,
+  })
+  log.info({ urls: listening.urls, ops: ops.address }, 'listening')
+  const orphans = orphanSweep({
+    native,
+    clock: systemClock,
+    log,
+    forwarderName: name,
+    graceMs: config.maxTokenLifetimeMs,
+    owned: () => served.owned(),
+  })
+  const withdraw = await announce(background({ log, signal }), config, dialled.dial)
+  registered = true
+  log.info({ name, service: config.serviceName }, 'registered')
+
+  return {
+    async close(drained) {
+      orphans.stop()
+      await withdraw(AbortSignal.any([drained, AbortSignal.timeout(graceMs)])).catch((err: unknown) => {
+        log.warn({ err: String(err) }, 'registration not taken back')
+      })
+      served.close()
+      await Promise.all([listening.close(graceMs), ops.close()])
+      dialled.close()
+      source.close()
+    },
+  }
+}
+
+function readiness(registration: Check): Checks {
+  const all = checks()
+  all.add('registration', registration)
+  return all
+}
+
+function observer(metrics: ProcessMetrics): (outcome: Outcome) => void {
+  return ({ operation, service, code, ms }) => {
+    metrics.called({ operation, service, code })
+    if (operation === 'request' && code === 'OK') metrics.setUp('forwarder', ms / 1_000)
+  }
+}
+
+/** Registers the forwarder as an endpoint (§6.1) and keeps it registered; the answer takes it back. */
+async function announce(
+  ctx: Ctx,
+  config: ForwarderConfig,
+  dial: Dial,
+): Promise<(signal: AbortSignal) => Promise<void>> {
+  const watches = new AbortController()
+  const { networkServiceEndpoints } = registryClient({
+    dial,
+    url: config.connectTo,
+    signal: watches.signal,
+    descriptors: native,
+  })
+  const labels = NetworkServiceLabels.fromPartial({ labels: config.labels })
+  const endpoint = await networkServiceEndpoints.register(
+    ctx,
+    NetworkServiceEndpoint.fromPartial({
+      name: config.name,
+      url: config.listenOn,
+      networkServiceNames: [config.serviceName],
+      networkServiceLabels: { [config.serviceName]: labels },
+    }),
+  )
+  return async (signal) => {
+    watches.abort()
+    await networkServiceEndpoints.unregister({ ...ctx, signal }, endpoint)
+  }
+}
