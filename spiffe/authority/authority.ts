@@ -37,7 +37,7 @@ export interface AuthorityOptions {
   readonly rootSpreadMs?: number
   /** Keeps the roots and their keys across restarts (mode 0600). */
   readonly keyFile?: string
-  /** Hears of attestations that failed and of connections that broke rules. */
+  /** Hears of attestations that failed and of connections above the limit. */
   readonly onProblem?: (err: SpiffeError) => void
   readonly clock?: Clock
 }
@@ -75,9 +75,8 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
   const connections = new Map<CallerSocket, () => Promise<void>>()
 
   const accept = (socket: CallerSocket): void => {
-    socket.on('error', (err) =>
-      onProblem(new SpiffeError('UNAVAILABLE', `connection: ${err.message}`, { cause: err })),
-    )
+    // A client that breaks off is nobody's problem.
+    socket.on('error', () => undefined)
     if (connections.size >= maxConnections) {
       onProblem(new SpiffeError('RESOURCE_EXHAUSTED', `more than ${maxConnections} connections at once`))
       socket.destroy()

@@ -30,7 +30,12 @@ export interface CallerConnection {
   readonly clock: Clock
 }
 
-const bounds = { 'grpc.max_concurrent_streams': 32, 'grpc.max_receive_message_length': 4096 }
+const options = {
+  'grpc.max_concurrent_streams': 32,
+  'grpc.max_receive_message_length': 4096,
+  // Its registry would keep every server there ever was.
+  'grpc.enable_channelz': 0,
+}
 
 const drainMs = 1000
 
@@ -45,7 +50,7 @@ export function serveConnection({
   streams,
   clock,
 }: CallerConnection): () => Promise<void> {
-  const server = new Server(bounds)
+  const server = new Server(options)
   const serve =
     <Req, Res>(renew: (id: string) => Promise<() => Res>) =>
     (call: ServerWritableStream<Req, Res>): void => {
@@ -73,18 +78,18 @@ export function serveConnection({
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure())
   injector.injectConnection(socket)
   return async () => {
-    await drained(server, clock)
+    injector.drain(drainMs)
+    await closed(socket, clock)
     injector.destroy()
-    server.forceShutdown()
-    socket.destroy()
   }
 }
 
 /** Lets the last statuses out: a stream that breaks off instead reads as CANCELLED, after which go-spiffe does not come back. */
-async function drained(server: Server, clock: Clock): Promise<void> {
+async function closed(socket: Duplex, clock: Clock): Promise<void> {
+  if (socket.closed) return
   await new Promise<void>((resolve) => {
-    const disarm = clock.after(drainMs, resolve)
-    server.tryShutdown(() => {
+    const disarm = clock.after(drainMs, () => socket.destroy())
+    socket.once('close', () => {
       disarm()
       resolve()
     })

@@ -45,14 +45,20 @@ export async function runAuthority(
 ): Promise<RunningAuthority> {
   const folder = await mkdtemp(path.join(tmpdir(), 'authority-'))
   const socketPath = path.join(folder, 'agent.sock')
-  const authority = await startAuthority({ listen: nodeListen(), ...options, socketPath })
+  const remove = async (): Promise<void> => rm(folder, { recursive: true, force: true })
+  const authority = await startAuthority({ listen: nodeListen(), ...options, socketPath }).catch(
+    async (err: unknown) => {
+      await remove()
+      throw err
+    },
+  )
   return {
     authority,
     address: `unix://${socketPath}`,
     folder,
     async stop() {
       await authority.close()
-      await rm(folder, { recursive: true, force: true })
+      await remove()
     },
   }
 }
