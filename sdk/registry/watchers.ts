@@ -110,7 +110,7 @@ async function* drain<Item, Response>(
     while (!signal.aborted) {
       if (inbox.overflown) throw new NsmError('RESOURCE_EXHAUSTED', 'watch is read too slowly')
       yield* taken(inbox.waiting)
-      if (!inbox.overflown) await new Promise<void>((resolve) => (inbox.wake = resolve))
+      if (!inbox.overflown && !signal.aborted) await new Promise<void>((resolve) => (inbox.wake = resolve))
     }
   } finally {
     signal.removeEventListener('abort', wake)

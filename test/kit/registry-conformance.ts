@@ -174,6 +174,19 @@ async function watching(t: Test, make: Make): Promise<void> {
     setImmediate(() => controller.abort())
     t.same(await watch, [])
   })
+
+  await t.test('a watch ends with its context, also while its reader is busy', async (t) => {
+    const { networkServiceEndpoints: store } = await make(t)
+    await store.register(ctx, endpoint('a'))
+    const controller = new AbortController()
+    let changes = 0
+    for await (const _ of store.find(background({ signal: controller.signal }), endpointQuery({}, true))) {
+      changes += 1
+      if (changes === 1) await store.register(ctx, endpoint('a', { url: 'tcp://2:2' }))
+      else controller.abort()
+    }
+    t.equal(changes, 2)
+  })
 }
 
 async function namesWatched(ctx: Ctx, store: NetworkServiceEndpointRegistry): Promise<string[]> {
