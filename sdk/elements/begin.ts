@@ -1,7 +1,17 @@
 import { State, type Connection } from '@nsm/api/gen/connection.js'
 import type { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { connectionOf, type Element, type NetworkService } from '../chain.ts'
-import { background, key, timeLeft, withCancel, withTimeout, withValue, type Ctx, type Key } from '../ctx.ts'
+import {
+  background,
+  detached,
+  key,
+  timeLeft,
+  withCancel,
+  withTimeout,
+  withValue,
+  type Ctx,
+  type Key,
+} from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import { Refusal } from '../refusal.ts'
 import { serialQueue, type SerialQueue } from '../serial-queue.ts'
@@ -34,6 +44,9 @@ export interface ConnectionEvents {
 
 /** Left by `begin` for the elements behind it. */
 export const connectionEvents: Key<ConnectionEvents> = key('connection events')
+
+/** Takes what is to be undone should the Request of a new connection fail, in reverse order; absent in a refresh. */
+export const undoIfNew: Key<(undo: (ctx: Ctx) => Promise<void>) => void> = key('undo if new')
 
 /** Present in a Close after which a Request follows in the same turn. */
 export const reselecting: Key<true> = key('reselecting')
@@ -72,8 +85,8 @@ interface Established {
  * Serialises all calls and events of one connection id, and remembers the connection (§4.2).
  *
  * Close works on the stored connection and does nothing for an unknown one. A refused call (`Refusal`) changes nothing.
- * A server half closes its old next hops when a request asks to reselect; a client half keeps what it has stored
- * of a connection wherever the caller has not changed it.
+ * A server half closes its old next hops when a request asks to reselect, and a new connection whose caller has gone
+ * meanwhile; a client half keeps what it has stored of a connection wherever the caller has not changed it.
  */
 export function begin(half: Half, options: BeginOptions = {}): Element {
   const { maxConnections = 16_384, maxWaiting = 32, eventTimeoutMs = 15_000 } = options
@@ -111,7 +124,10 @@ export function begin(half: Half, options: BeginOptions = {}): Element {
       return inTurn(entry, ctx.signal, async () => {
         const inner = withValue(ctx, connectionEvents, events(entry))
         const request = await prepared(half, inner, { entry, req, next })
-        const connection = await answerOf(next, inner, request)
+        const connection =
+          entry.established === undefined
+            ? await establish(half, next, inner, request)
+            : await answerOf(next, inner, request)
         entry.established = {
           request: { ...request, connection },
           connection,
@@ -159,6 +175,31 @@ async function prepared(half: Half, ctx: Ctx, incoming: Incoming): Promise<Netwo
     })
   }
   return req
+}
+
+/** The first Request of a connection: what it has begun does not outlive its failure. */
+async function establish(
+  half: Half,
+  next: NetworkService,
+  ctx: Ctx,
+  req: NetworkServiceRequest,
+): Promise<Connection> {
+  const undos: ((ctx: Ctx) => Promise<void>)[] = []
+  const add = (undo: (ctx: Ctx) => Promise<void>): void => void undos.push(undo)
+  try {
+    const connection = await answerOf(next, withValue(ctx, undoIfNew, add), req)
+    if (half === 'client' || !ctx.signal.aborted) return connection
+    undos.push((detachedCtx) => next.close(detachedCtx, connection))
+    throw NsmError.from(ctx.signal.reason)
+  } catch (err) {
+    for (const undo of undos.toReversed()) {
+      await undo(detached(ctx)).catch((cause: unknown) => {
+        const { id } = connectionOf(req)
+        ctx.log.warn({ connection_id: id, err: String(cause) }, 'close after a failed request failed')
+      })
+    }
+    throw err
+  }
 }
 
 /** Whatever comes of it, the connection is not established any more, unless the caller was refused. */
@@ -214,10 +255,17 @@ function eventsOf(entry: Entry, inTurn: InTurn): ConnectionEvents {
   }
 }
 
+/** Time for the Close before a reselect: who does not answer may be gone, and the Request is what brings packets back. */
+const reselectCloseMs = 1_000
+
 /** The connection stays known, so that its request can be tried until it succeeds. */
 async function closeToReselect(ctx: Ctx, known: Established): Promise<void> {
   try {
-    await known.next.close(withValue(ctx, reselecting, true), known.connection)
+    await withTimeout(
+      withValue(ctx, reselecting, true),
+      Math.min(reselectCloseMs, known.budgetMs / 4),
+      (timed) => known.next.close(timed, known.connection),
+    )
   } catch (err) {
     ctx.log.warn({ connection_id: known.connection.id, err: String(err) }, 'close before reselect failed')
   }

@@ -1,32 +1,22 @@
-import { connectionOf, type Element, type NetworkService } from '../chain.ts'
-import { detached } from '../ctx.ts'
+import type { Element, NetworkService } from '../chain.ts'
+import { valueOf } from '../ctx.ts'
+import { undoIfNew } from './begin.ts'
 
-/** Joins a client to a server's chain: asks the client first, then the rest of the chain with the client's answer. */
+/**
+ * Joins a client to a server's chain: asks the client first, then the rest of the chain with the client's answer.
+ * Needs `begin` of the server half before it, which has the client close a new connection that fails later.
+ */
 export function connectTo(client: NetworkService): Element {
-  const established = new Set<string>()
-
   return {
     name: 'connect to',
 
     async request(ctx, req, next) {
-      const { id } = connectionOf(req)
       const connection = await client.request(ctx, req)
-      try {
-        const answer = await next.request(ctx, { ...req, connection })
-        established.add(id)
-        return answer
-      } catch (err) {
-        if (!established.has(id)) {
-          await client.close(detached(ctx), connection).catch((cause: unknown) => {
-            ctx.log.warn({ connection_id: id, err: String(cause) }, 'close after a failed request failed')
-          })
-        }
-        throw err
-      }
+      valueOf(ctx, undoIfNew)?.((undoCtx) => client.close(undoCtx, connection))
+      return next.request(ctx, { ...req, connection })
     },
 
     async close(ctx, conn, next) {
-      established.delete(conn.id)
       try {
         await client.close(ctx, conn)
       } finally {

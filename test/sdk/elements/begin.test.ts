@@ -2,7 +2,13 @@ import { Connection, State } from '@nsm/api/gen/connection.js'
 import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { chain, type Element } from '@nsm/sdk/chain.js'
 import { background, valueOf, withTimeout } from '@nsm/sdk/ctx.js'
-import { begin, connectionEvents, reselecting, type ConnectionEvents } from '@nsm/sdk/elements/begin.js'
+import {
+  begin,
+  connectionEvents,
+  reselecting,
+  undoIfNew,
+  type ConnectionEvents,
+} from '@nsm/sdk/elements/begin.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { Refusal } from '@nsm/sdk/refusal.js'
 import fc from 'fast-check'
@@ -242,6 +248,52 @@ t.test('Close by the caller of a client half stops an event that runs', async (t
   await new Promise((resolve) => setImmediate(resolve))
   await service.close(ctx, connOf('a'))
   await t.rejects(event, { code: 'CANCELLED' })
+})
+
+t.test(
+  'what a new connection has begun is undone when it fails later, a refresh undoes nothing',
+  async (t) => {
+    const undone: string[] = []
+    const { state, element } = refusing()
+    const beginning = (name: string): Element => ({
+      name,
+      async request(ctx, req, next) {
+        valueOf(
+          ctx,
+          undoIfNew,
+        )?.(async () => {
+          undone.push(name)
+          throw new Error('undo goes on')
+        })
+        return next.request(ctx, req)
+      },
+    })
+    const service = chain([begin('server'), beginning('a'), beginning('b'), element])
+    await t.rejects(service.request(ctx, ask('x')), { code: 'UNAVAILABLE' })
+    t.same(undone, ['b', 'a'])
+    state.on = false
+    await service.request(ctx, ask('x'))
+    state.on = true
+    await t.rejects(service.request(ctx, ask('x')), { code: 'UNAVAILABLE' })
+    t.equal(undone.length, 2)
+  },
+)
+
+t.test('a new connection whose caller has gone meanwhile is closed', async (t) => {
+  const { closes, element } = recording()
+  const caller = new AbortController()
+  const leaving: Element = {
+    name: 'leaving',
+    request(ctx, req, next) {
+      caller.abort()
+      return next.request(ctx, req)
+    },
+  }
+  const service = chain([begin('server'), element, leaving])
+  await t.rejects(service.request({ ...ctx, signal: caller.signal }, ask('a')), { code: 'CANCELLED' })
+  t.equal(closes.length, 1)
+  await service.close(ctx, connOf('a'))
+  t.equal(closes.length, 1, 'and forgotten')
 })
 
 t.test(

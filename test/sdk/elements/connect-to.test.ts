@@ -1,6 +1,7 @@
 import { Connection } from '@nsm/api/gen/connection.js'
 import { chain } from '@nsm/sdk/chain.js'
 import { background } from '@nsm/sdk/ctx.js'
+import { begin } from '@nsm/sdk/elements/begin.js'
 import { connectTo } from '@nsm/sdk/elements/connect-to.js'
 import t from 'tap'
 import { recording, refusing } from '../../kit/elements.ts'
@@ -23,7 +24,12 @@ function joined() {
       request: async (ctx, req, next) => ({ ...(await next.request(ctx, req)), payload: 'IP' }),
     },
   ])
-  const service = chain([connectTo(answering), rest.element, restRefuses.element])
+  const service = chain([
+    begin('server'),
+    connectTo(chain([begin('client')], answering)),
+    rest.element,
+    restRefuses.element,
+  ])
   const request = () => service.request(ctx, { connection, mechanismPreferences: [] })
   return { client, clientRefuses, rest, restRefuses, service, request }
 }
