@@ -14,6 +14,7 @@ export interface UpOptions {
   readonly trustDomain: string
   readonly underlay: string
   readonly podCidr: string
+  readonly excludePrefix: readonly string[]
   readonly bundles?: string
 }
 
@@ -25,21 +26,16 @@ export function withMeshOptions(command: Command): Command {
     .option('--trust-domain <domain>', 'SPIFFE trust domain', 'k8s.nsm')
     .option('--underlay <prefix>', 'IPv4 prefix that joins the nodes', '10.199.0.0/24')
     .option('--pod-cidr <prefix>', 'IPv4 prefix of the pods, a /24 for each node', '10.244.0.0/16')
+    .option('--exclude-prefix <prefix...>', 'prefixes that no endpoint may hand out addresses of', [])
     .addOption(new Option('--bundles <folder>', 'where the programs of the mesh are').hideHelp())
 }
 
 export function meshOptionsOf(options: UpOptions): MeshOptions {
-  const { name, nodes, trustDomain, underlay, podCidr, bundles = bundleFolder() } = options
-  const checked = checkOptions({
-    name,
-    nodes: Number(nodes),
-    trustDomain,
-    underlay,
-    podCidr,
-    bundles,
-    folder: '',
-  })
-  return { ...checked, folder: folderOf(name) }
+  const { name, trustDomain, underlay, podCidr, excludePrefix, bundles = bundleFolder() } = options
+  const nodes = Number(options.nodes)
+  const excludedPrefixes = [...excludePrefix]
+  const folder = folderOf(name)
+  return checkOptions({ name, nodes, trustDomain, underlay, podCidr, excludedPrefixes, bundles, folder })
 }
 
 /** `nsm up`: starts a mesh and holds it until Ctrl-C, or leaves it running. */

@@ -184,7 +184,7 @@ export class Mesh {
   }
 
   private async startNode(index: number): Promise<MeshNode> {
-    const { folder, bundles } = this.options
+    const { folder, bundles, underlay, podCidr, excludedPrefixes } = this.options
     const at = paths(folder)
     const name = `node-${index + 1}`
     const node = await startNode(
@@ -195,6 +195,7 @@ export class Mesh {
         folders: { workloadApi: at.workloadApi, manager: at.manager(name) },
         runner: runnerIn(bundles),
         registryUrl: this.started(this.control).registryUrl,
+        excludedPrefixes: [underlay, podCidr, ...excludedPrefixes],
         part: this.partDefaults(),
       },
       this.stopping.signal,

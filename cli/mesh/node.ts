@@ -1,4 +1,7 @@
-import { mkdir } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join, relative } from 'node:path'
+import { excludedPrefixesPath } from '@nsm/sdk/elements/excluded-prefixes-file.js'
+import { stringify } from 'yaml'
 import { podAddresses, type AddressPlan, type NodeAddresses } from './addresses.ts'
 import { managerFolder, workloadApiFolder } from '../manifest/volume-rules.ts'
 import { attachNode, attachPod } from './network.ts'
@@ -14,6 +17,7 @@ export interface NodeOptions {
   readonly folders: { readonly workloadApi: string; readonly manager: string }
   readonly runner: string
   readonly registryUrl: string
+  readonly excludedPrefixes: readonly string[]
   readonly part: Omit<PartOptions, 'name' | 'program' | 'env' | 'binds' | 'sandbox' | 'ops'>
 }
 
@@ -33,7 +37,7 @@ export const partGraceMs = 5_000
 export async function startNode(options: NodeOptions, signal: AbortSignal): Promise<MeshNode> {
   const { name, index, plan, folders, runner } = options
   const addresses = plan.node(index)
-  await mkdir(folders.manager, { recursive: true, mode: 0o755 })
+  await writeExcludedPrefixes(folders.manager, options.excludedPrefixes)
   const sandbox = await startSandbox({ runner, hostname: name }, signal)
   try {
     await attachNode({ name, pid: sandbox.pid, addresses }, plan)
@@ -61,6 +65,15 @@ export async function startNode(options: NodeOptions, signal: AbortSignal): Prom
       await sandbox.close()
     },
   }
+}
+
+/** What the collector of a cluster's prefixes writes for the node's manager (wire contract §5.7). */
+async function writeExcludedPrefixes(folder: string, prefixes: readonly string[]): Promise<void> {
+  await mkdir(join(folder, 'config'), { recursive: true, mode: 0o755 })
+  await writeFile(
+    join(folder, relative(managerFolder, excludedPrefixesPath)),
+    stringify({ Prefixes: prefixes }),
+  )
 }
 
 function managerOf(options: NodeOptions, sandbox: Sandbox, { ip }: NodeAddresses): PartOptions {

@@ -12,6 +12,8 @@ export interface MeshOptions {
   readonly underlay: string
   /** IPv4 prefix that pods' `eth0` have addresses of; each node gets a /24 of it. */
   readonly podCidr: string
+  /** No endpoint may hand out addresses of these; those of the mesh's own networks never are. */
+  readonly excludedPrefixes: readonly string[]
   /** Holds everything that the mesh has on disk. */
   readonly folder: string
   /** Holds one bundle per program of ours, and `nsm-run`. */
@@ -36,6 +38,9 @@ export function checkOptions(options: MeshOptions): MeshOptions {
   const pods = ipv4('--pod-cidr', options.podCidr, 18)
   if (nodes > 2 ** (24 - pods.length))
     fail(`--pod-cidr ${options.podCidr} has no /24 for each of ${nodes} nodes`)
+  for (const prefix of options.excludedPrefixes)
+    if (parsePrefix(prefix) === undefined)
+      fail(`--exclude-prefix must be a prefix such as 10.0.0.0/8, not "${prefix}"`)
   return { ...options, underlay: formatPrefix(underlay), podCidr: formatPrefix(pods) }
 }
 
