@@ -48,7 +48,7 @@ export async function wire(ctx: Ctx, native: WiringFunctions, ends: Ends, isKnow
   }
   const found = await readBoth(native, ends)
   if (isLinked(ends, found)) return configure(native, ends, found, true)
-  await removeStale(native, ends, found)
+  await removeStale(native, ends)
   await create(native, ends).catch((reason: unknown) => {
     throw wiringError(reason, 'the link cannot be made')
   })
@@ -160,21 +160,22 @@ function isLinked({ client, endpoint }: Ends, [atClient, atEndpoint]: States): b
   return isVeth && isOurs && a.peerIndex === b.index && b.peerIndex === a.index
 }
 
-/** Removes what an earlier life of this very connection left under the names. @throws NsmError FAILED_PRECONDITION for anything else. */
-async function removeStale(
-  native: WiringFunctions,
-  { client, endpoint }: Ends,
-  states: States,
-): Promise<void> {
-  const found = [client, endpoint].map((end, at) => ({ end, link: linkOf(end, states[at]) }))
-  for (const { end, link } of found) {
-    if (link === undefined || isOf(link, end)) continue
-    throw new NsmError(
-      'FAILED_PRECONDITION',
-      `interface ${link.name} of the ${end.side} exists already and is not this connection's`,
-    )
+/**
+ * Removes what an earlier life of this very connection left under the names; with the client's end its other end goes,
+ * whatever forwarder made it. @throws NsmError FAILED_PRECONDITION for anything else.
+ */
+async function removeStale(native: WiringFunctions, { client, endpoint }: Ends): Promise<void> {
+  for (const end of [client, endpoint]) {
+    const link = linkOf(end, await native.read(end.fd, ['links']))
+    if (link === undefined) continue
+    if (!isOf(link, end)) {
+      throw new NsmError(
+        'FAILED_PRECONDITION',
+        `interface ${link.name} of the ${end.side} exists already and is not this connection's`,
+      )
+    }
+    await native.deleteLinks(end.fd, [link.name])
   }
-  for (const { end, link } of found) if (link !== undefined) await native.deleteLinks(end.fd, [link.name])
 }
 
 /** A link of ours without alias was being made when its forwarder died. */
@@ -182,8 +183,8 @@ function isOf(link: LinkInfo, end: End): boolean {
   return link.alias === end.link.alias || (link.alias === '' && link.group === end.link.group)
 }
 
-function linkOf({ link }: End, state: NamespaceState | undefined): LinkInfo | undefined {
-  return state?.links.find(({ name }) => name === link.name)
+function linkOf({ link }: End, state: NamespaceState): LinkInfo | undefined {
+  return state.links.find(({ name }) => name === link.name)
 }
 
 async function rollBack(ctx: Ctx, native: WiringFunctions, { client }: Ends): Promise<void> {

@@ -1,32 +1,6 @@
 import { native } from '@nsm/native/native.js'
 import t from 'tap'
-import { fileURLToPath } from 'node:url'
-import { inNetns, netnses } from '../kit/netns.ts'
-
-const moduleUrl = import.meta.resolve('@nsm/native/native.js')
-
-/** Pings from a process inside the namespace; answers what `ping` answered, or the code of its error. */
-async function pingFrom(
-  netnsFd: number,
-  source: string,
-  destination: string,
-  timeoutMs: number,
-): Promise<unknown> {
-  const script = `import(process.argv[1])
-    .then(({ native }) => native.ping(process.argv[2], process.argv[3], Number(process.argv[4])))
-    .then((ms) => console.log(JSON.stringify(ms ?? null)), (e) => console.log(JSON.stringify(e.code)))`
-  const out = await inNetns(
-    netnsFd,
-    process.execPath,
-    '-e',
-    script,
-    fileURLToPath(moduleUrl),
-    source,
-    destination,
-    String(timeoutMs),
-  )
-  return JSON.parse(out)
-}
+import { netnses, pingFrom } from '../kit/netns.ts'
 
 t.test('an echo goes over a veth pair in both families, and its absence is told', async (t) => {
   const [a = -1, b = -1] = await netnses(t, 2)

@@ -11,10 +11,8 @@ const mac = '02:00:00:00:00:01'
 const peerMac = '02:00:00:00:00:02'
 const link: WantedLink = { name: 'nsm-1', alias: 'nsm:a:client', mtu: 1500, mac, group: 7 }
 const empty: NamespaceState = { links: [], addresses: [], routes: [], rules: [], neighbours: [] }
-const made: LinkInfo = {
-  ...{ index: 2, name: 'nsm-1', kind: 'veth', alias: 'nsm:a:client', group: 7, mtu: 1500, mac, up: true },
-  ...{ peerIndex: 2, rxBytes: 0, txBytes: 0, rxPackets: 0, txPackets: 0 },
-}
+const counters = { rxBytes: 0, txBytes: 0, rxPackets: 0, txPackets: 0 }
+const made: LinkInfo = { ...link, ...counters, index: 2, kind: 'veth', up: true, peerIndex: 2 }
 const p2p = { srcIpAddrs: ['172.16.1.100/32'], dstIpAddrs: ['172.16.1.101/32'] }
 
 function connection(ipContext: ContextPart, more: DeepPartial<Connection> = {}): Connection {
