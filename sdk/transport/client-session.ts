@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import {
   connect,
   constants,
@@ -132,6 +133,8 @@ function begin(
   })
   stream.once('trailers', (trailers) => (running.trailers = trailers))
   const abort = (): void => giveUp(running, NsmError.from(rpc.signal.reason))
+  // Any number of calls may share one signal, as that of a process' end.
+  setMaxListeners(0, rpc.signal)
   rpc.signal.addEventListener('abort', abort, { once: true })
   stream.once('close', () => rpc.signal.removeEventListener('abort', abort))
   stream.end(frame(rpc.message))

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { statSync } from 'node:fs'
 import type { X509Source } from '@nsm/spiffe/svid.js'
 import type { Clock } from '../clock.ts'
@@ -192,6 +193,7 @@ function once(run: () => void): () => void {
 function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const abort = (): void => reject(NsmError.from(signal.reason))
+    setMaxListeners(0, signal)
     if (signal.aborted) abort()
     else signal.addEventListener('abort', abort, { once: true })
     void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
