@@ -3,15 +3,12 @@ import { formatPrefix, overlaps, parsePrefix, type Prefix } from './prefix.ts'
 
 /**
  * Reads NSM_CIDR_PREFIX (wire contract §7.2): `a,b` gives an address of each prefix, `[a,b],[c]` one of each group.
- * @throws NsmError INVALID_ARGUMENT when a prefix is malformed or overlaps another.
+ * @throws NsmError INVALID_ARGUMENT, "must …", when the text is malformed or a prefix overlaps another.
  */
 export function parsePrefixGroups(text: string): Prefix[][] {
   const items = text.match(/\[[^[\]]*\]|[^,[\]]+/g) ?? []
   if (text === '' || items.join(',') !== text) {
-    throw new NsmError(
-      'INVALID_ARGUMENT',
-      `address pools must be prefixes separated by commas, as a,b or [a,b],[c], not ${JSON.stringify(text)}`,
-    )
+    throw new NsmError('INVALID_ARGUMENT', 'must be prefixes separated by commas, as a,b or [a,b],[c]')
   }
   const groups = items.map((item) => (item.startsWith('[') ? item.slice(1, -1) : item).split(',').map(poolOf))
   checkDisjoint(groups.flat())
@@ -20,13 +17,12 @@ export function parsePrefixGroups(text: string): Prefix[][] {
 
 function poolOf(text: string): Prefix {
   const prefix = parsePrefix(text)
-  if (prefix === undefined) {
-    throw new NsmError(
-      'INVALID_ARGUMENT',
-      `an address pool must be a prefix as 172.16.1.0/24 or 2001:db8::/64, not ${JSON.stringify(text)}`,
-    )
-  }
-  return prefix
+  if (prefix !== undefined) return prefix
+  const shown = JSON.stringify(text.slice(0, 60))
+  throw new NsmError(
+    'INVALID_ARGUMENT',
+    `must have prefixes as 172.16.1.0/24 or 2001:db8::/64: ${shown} is none`,
+  )
 }
 
 function checkDisjoint(pools: readonly Prefix[]): void {
@@ -35,7 +31,7 @@ function checkDisjoint(pools: readonly Prefix[]): void {
     if (other === undefined) continue
     throw new NsmError(
       'INVALID_ARGUMENT',
-      `address pools must not overlap, as ${formatPrefix(other)} and ${formatPrefix(pool)} do`,
+      `must not overlap, as ${formatPrefix(other)} and ${formatPrefix(pool)} do`,
     )
   }
 }

@@ -11,6 +11,8 @@ export interface RunningProcess {
   readonly lines: readonly Record<string, unknown>[]
   /** The first line with this message, now or later; rejects when the process ends without. */
   said(msg: string): Promise<Record<string, unknown>>
+  /** The exit code, when it has ended; null when a signal ended it. */
+  readonly exited: Promise<number | null>
   /** Sends the signal and answers the exit code. */
   stop(signal: NodeJS.Signals): Promise<number | null>
 }
@@ -22,7 +24,7 @@ export function startProcess(t: Test, name: string, env: Record<string, string>)
   t.teardown(() => child.kill('SIGKILL'))
   const lines: Record<string, unknown>[] = []
   const reader = createInterface({ input: child.stdout })
-  const exit = once(child, 'exit')
+  const exited = once(child, 'exit').then(([code]) => code as number | null)
   let ended = false
   reader.on('line', (line) => {
     lines.push(JSON.parse(line) as Record<string, unknown>)
@@ -35,6 +37,7 @@ export function startProcess(t: Test, name: string, env: Record<string, string>)
   return {
     child,
     lines,
+    exited,
     async said(msg) {
       for (;;) {
         const found = lines.find((line) => line['msg'] === msg)
@@ -45,8 +48,7 @@ export function startProcess(t: Test, name: string, env: Record<string, string>)
     },
     async stop(signal) {
       child.kill(signal)
-      const [code] = (await exit) as [number | null]
-      return code
+      return exited
     },
   }
 }
