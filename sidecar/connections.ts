@@ -116,8 +116,8 @@ async function connectOne(
         'trying again',
       )
       board.apply({ type: 'failed', id, error: message })
-      // What cannot be gone on with is begun anew.
-      resumed = undefined
+      // The same path, so that no old connection stays behind at the manager.
+      if (resumed !== undefined) resumed = reselected(resumed)
       await sleep(ctx, retryMs)
     }
   }

@@ -12,7 +12,7 @@ import type { ConnectionStatus } from '@nsm/sidecar/status.js'
 import { statusBoard, type StatusBoard } from '@nsm/sidecar/status-board.js'
 import t, { type Test } from 'tap'
 import { mesh, type Mesh } from '../kit/mesh.js'
-import { until } from '../kit/settled.js'
+import { until } from '../kit/until.js'
 
 const planned = plan('pod', parseNsUrls('kernel://db/nsm-1?app=x,kernel://web'))
 
@@ -120,10 +120,10 @@ t.test('tried until it succeeds: a manager that comes later, an endpoint that co
   served.refuses = 2
   const { ctx, options, of } = sidecar(t, world)
   const connecting = connectAll(ctx, planned, options)
-  await until(() => of('pod-0').reason === 'RequestFailed')
+  await until('the first try has failed', () => of('pod-0').reason === 'RequestFailed')
   world.hop('nsmgr', undefined, { elements: [served.element] })
-  await until(() => /no endpoint yet/.test(of('pod-0').message))
-  await until(() => of('pod-0').state === 'UP' && of('pod-1').state === 'UP')
+  await until('the manager has refused', () => /no endpoint yet/.test(of('pod-0').message))
+  await until('both are up', () => of('pod-0').state === 'UP' && of('pod-1').state === 'UP')
   await connecting
   t.match([of('pod-0').state, of('pod-1').state], ['UP', 'UP'])
 })
@@ -159,7 +159,7 @@ t.test('a restart goes on with what the manager still has', async (t) => {
   )
 })
 
-t.test('what cannot be gone on with is begun anew', async (t) => {
+t.test('what cannot be gone on with is asked of any endpoint, in place of the old', async (t) => {
   const world = await mesh(t)
   const served = endpoint()
   world.hop('nsmgr', undefined, { elements: [served.element] })
@@ -171,7 +171,7 @@ t.test('what cannot be gone on with is begun anew', async (t) => {
   served.refuses = 2
   const after = sidecar(t, world)
   const connecting = connectAll(after.ctx, planned, after.options)
-  await until(() => after.board.read().ready)
+  await until('all are up', () => after.board.read().ready)
   await connecting
   t.equal(
     served.asked.filter(({ networkServiceEndpointName }) => networkServiceEndpointName === '').length,
@@ -187,11 +187,14 @@ t.test('the manager dies and returns: healing says why, then it is healed', asyn
   const { ctx, options, of, board } = sidecar(t, world, { liveness: async () => true })
   await connectAll(ctx, planned, options)
   manager.kill()
-  await until(() => of('pod-0').state === 'HEALING' && of('pod-0').requests.failed > 0)
+  await until(
+    'healing has failed once',
+    () => of('pod-0').state === 'HEALING' && of('pod-0').requests.failed > 0,
+  )
   t.match(of('pod-0'), { reason: 'ControlPlaneLost', message: /last request failed: .*nsmgr/ })
   t.equal(board.read().ready, true, 'packets pass')
   manager.start()
-  await until(() => board.read().connections.every(({ state }) => state === 'UP'))
+  await until('all are up again', () => board.read().connections.every(({ state }) => state === 'UP'))
   t.match(of('pod-0'), { reason: 'Healed', heals: { count: 1, last: { cause: 'ControlPlaneLost' } } })
 })
 
@@ -199,7 +202,7 @@ t.test('stopping ends what is being tried', async (t) => {
   const world = await mesh(t)
   const { ctx, options, stop, of } = sidecar(t, world)
   const connecting = connectAll(ctx, planned, options)
-  await until(() => of('pod-0').requests.failed > 0)
+  await until('the first try has failed', () => of('pod-0').requests.failed > 0)
   stop.abort(new Error('enough'))
   await t.rejects(connecting, /enough/)
   await closeAll(background(), planned, options)

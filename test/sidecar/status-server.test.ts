@@ -9,7 +9,7 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { faults } from '../kit/json-schema.js'
-import { until } from '../kit/settled.js'
+import { until } from '../kit/until.js'
 
 const document = parse(readFileSync(new URL('../../../sidecar/openapi.yaml', import.meta.url), 'utf8')) as {
   paths: Record<
@@ -100,22 +100,22 @@ t.test('events: the status first, then changes; a reader goes on where it was', 
   const { url, board } = await serve(t)
   const stop = new AbortController()
   const first = await read(`${url}/events`, stop.signal)
-  await until(() => first.events.length === 1)
+  await until('event 1 is there', () => first.events.length === 1)
   t.match(first.events[0], { id: '0', event: 'status', data: { ready: false } })
   board.apply({ type: 'failed', id: 'pod-0', error: 'one' })
   board.apply({ type: 'failed', id: 'pod-0', error: 'two' })
-  await until(() => first.events.length === 3)
+  await until('event 3 is there', () => first.events.length === 3)
   const change = first.events[2]
   t.match(change, { id: '2', event: 'change', data: { sequence: 2, type: 'failed' } })
   t.same(faults(document.components.schemas['Change'] as never, change?.data, document), [])
   t.same(faults(document.components.schemas['SidecarStatus'] as never, first.events[0]?.data, document), [])
 
   const again = await read(`${url}/events`, stop.signal, { 'last-event-id': '1' })
-  await until(() => again.events.length === 1)
+  await until('event 1 is there', () => again.events.length === 1)
   t.match(again.events[0], { id: '2', event: 'change' })
   for (let i = 0; i < 200; i++) board.apply({ type: 'failed', id: 'pod-0', error: 'more' })
   const late = await read(`${url}/events`, stop.signal, { 'last-event-id': '1' })
-  await until(() => late.events.length === 1)
+  await until('event 1 is there', () => late.events.length === 1)
   t.match(late.events[0], { id: '202', event: 'status' }, 'too much was missed')
   stop.abort()
 })
