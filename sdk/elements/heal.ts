@@ -35,6 +35,9 @@ export interface HealElement extends Element {
 /** Pauses between tries: the first ones come at once, since every one of them is lost packets. */
 const firstPauseMs = 5
 const longestPauseMs = 200
+/** A connection that is lost as soon as it is there is not asked for again at once: it may be so each time. */
+const shortLifeMs = 20
+const shortLifePauseMs = 100
 
 /**
  * Brings an end client's lost connections back (§4.5).
@@ -87,7 +90,9 @@ interface Kept {
 /** Waits for a loss, then asks again until it is repaired; the Request that repairs it begins the next loop. */
 async function keep(kept: Kept, watch: Watch): Promise<void> {
   const { ctx, conn, options } = kept
+  const began = ctx.clock.now()
   const loss = await firstLoss(kept, watch)
+  if (ctx.clock.now() - began < shortLifeMs) await sleep(ctx, shortLifePauseMs)
   if (!kept.loop.current()) return
   ctx.log.warn({ connection_id: conn.id, network_service: conn.networkService, loss }, 'healing')
   options.lost?.(conn, loss)
