@@ -37,7 +37,7 @@ export interface ClientChain extends NetworkService {
 export function clientChain(options: ClientChainOptions): ClientChain {
   const refreshing = options.refresh === true ? refresh() : undefined
   const healing = options.heal === undefined ? undefined : heal(options.heal)
-  const watching = monitorClient()
+  const watching = monitorClient(options.name)
   const stoppable = [refreshing, healing, watching].filter((element) => element !== undefined)
   const service = chain([
     updatePath(options.name),

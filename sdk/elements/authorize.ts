@@ -6,6 +6,7 @@ import { NsmError } from '../errors.ts'
 import { nextTokenSigned } from '../policies/next-token-signed.ts'
 import { firstRefusal, readTokens, type Policy, type TokenPath } from '../policies/policy.ts'
 import { prevTokenSigned } from '../policies/prev-token-signed.ts'
+import { publicKeyOf } from '../policies/signed-by.ts'
 import { tokensChained } from '../policies/tokens-chained.ts'
 import { tokensExpired } from '../policies/tokens-expired.ts'
 import { tokensValid } from '../policies/tokens-valid.ts'
@@ -134,7 +135,7 @@ function tokenPath(ctx: Ctx, conn: Connection, { certificate, left }: Looked): T
   return {
     tokens: readTokens(segments.map(({ token }) => token)),
     index: path.index,
-    peerKey: certificate.publicKey,
+    peerKey: publicKeyOf(certificate),
     nowMs: ctx.clock.now(),
   }
 }

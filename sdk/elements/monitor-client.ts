@@ -1,8 +1,9 @@
 import type { Connection } from '@nsm/api/gen/connection.js'
 import type { Element } from '../chain.ts'
-import { background, key, valueOf, type Ctx, type Key } from '../ctx.ts'
+import { key, valueOf, type Ctx, type Key } from '../ctx.ts'
+import type { Remote } from '../transport/remote.ts'
 import { remoteOfCall } from './dial.ts'
-import { watchNextHop } from './watch-next-hop.ts'
+import { sessionWatch, type SessionWatch } from './session-watch.ts'
 
 /** Hears what becomes of a connection further on. */
 export interface NextHopListener {
@@ -20,29 +21,25 @@ export interface MonitorClientElement extends Element {
 }
 
 /** Watches each connection at its next hop, over the session of its Request, for the server half of the process (§4.4). */
-export function monitorClient(): MonitorClientElement {
+export function monitorClient(name: string): MonitorClientElement {
   const watches = new Map<string, () => void>()
+  const sessions = new Map<AbortSignal, SessionWatch>()
 
   function unwatch(id: string): void {
     watches.get(id)?.()
     watches.delete(id)
   }
 
-  function watch(ctx: Ctx, conn: Connection, listener: NextHopListener): void {
-    unwatch(conn.id)
-    const { log, clock } = ctx
-    const remote = remoteOfCall(ctx)
-    const stream = new AbortController()
-    const { signal } = stream
-    watches.set(conn.id, () => stream.abort())
-    const told = (one: Connection): void => {
-      if (!signal.aborted) listener.told(one)
-    }
-    watchNextHop(background({ log, clock, signal }), remote, conn, { told }).catch((err: unknown) => {
-      if (signal.aborted) return
-      log.debug({ connection_id: conn.id, url: remote.url, err: String(err) }, 'monitor stream ended')
-      listener.lost()
+  /** Sessions are told apart by the signal of their end: one may be dialled many times. */
+  function watchOf(ctx: Ctx, remote: Remote): SessionWatch {
+    const { closed } = remote
+    const known = sessions.get(closed)
+    if (known !== undefined) return known
+    const watch = sessionWatch(ctx, remote, name, () => {
+      if (sessions.get(closed) === watch) sessions.delete(closed)
     })
+    sessions.set(closed, watch)
+    return watch
   }
 
   return {
@@ -51,7 +48,10 @@ export function monitorClient(): MonitorClientElement {
     async request(ctx, req, next) {
       const conn = await next.request(ctx, req)
       const listener = valueOf(ctx, nextHopListener)
-      if (listener !== undefined) watch(ctx, conn, listener)
+      if (listener === undefined) return conn
+      const stop = watchOf(ctx, remoteOfCall(ctx)).add(conn, listener)
+      unwatch(conn.id)
+      watches.set(conn.id, stop)
       return conn
     },
 
@@ -61,7 +61,8 @@ export function monitorClient(): MonitorClientElement {
     },
 
     stop() {
-      for (const id of watches.keys()) unwatch(id)
+      for (const watch of sessions.values()) watch.stop()
+      watches.clear()
     },
   }
 }

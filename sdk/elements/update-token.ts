@@ -1,9 +1,9 @@
-import { parseToken } from '@nsm/spiffe/es256.js'
 import type { Connection, PathSegment } from '@nsm/api/gen/connection.js'
 import { connectionOf, type Element } from '../chain.ts'
 import { valueOf, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import type { Peer } from '../peer.ts'
+import { readTokens } from '../policies/policy.ts'
 import type { TokenGenerator } from '../tokens.ts'
 import { incomingCall, tokenExpiresHeader, tokenHeader } from '../transport/call.ts'
 
@@ -56,9 +56,6 @@ const rfc3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2
 
 /** A token that cannot be read has no limit here: the policies refuse it. */
 function expiryOf(token: string): number {
-  try {
-    return (parseToken(token).exp ?? Infinity) * 1000
-  } catch {
-    return Infinity
-  }
+  const [read] = readTokens([token])
+  return (read?.claims?.exp ?? Infinity) * 1000
 }

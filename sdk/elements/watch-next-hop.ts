@@ -32,19 +32,30 @@ export async function watchNextHop(
   })
   for await (const event of next.monitor(ctx, selector)) {
     watcher.opened?.()
-    for (const one of concerning(event, conn)) watcher.told(one)
+    for (const told of Object.values(event.connections)) {
+      const one = asOwn(event.type, told, { id: conn.id, index: conn.path?.index ?? 0 })
+      if (one !== undefined) watcher.told(one)
+    }
   }
-  if (ctx.signal.aborted) throw NsmError.from(ctx.signal.reason)
-  throw new NsmError('UNAVAILABLE', 'the next hop ended the monitor stream')
+  throw ended(ctx)
 }
 
-function* concerning(event: ConnectionEvent, own: Connection): Generator<Connection> {
-  const index = own.path?.index ?? 0
-  for (const told of Object.values(event.connections)) {
-    const { path } = told
-    if (path?.pathSegments[index]?.id !== own.id) continue
-    if (path.index !== index && path.index !== index + 1) continue
-    const state = event.type === ConnectionEventType.DELETE ? State.DOWN : told.state
-    yield { ...told, id: own.id, state, path: { ...path, index } }
-  }
+/** What the next hop tells of the connection `own`, under the own id and index; undefined = it is about another one (§4.5). */
+export function asOwn(
+  type: ConnectionEvent['type'],
+  told: Connection,
+  own: { readonly id: string; readonly index: number },
+): Connection | undefined {
+  const { path } = told
+  const { id, index } = own
+  if (path?.pathSegments[index]?.id !== id) return undefined
+  if (path.index !== index && path.index !== index + 1) return undefined
+  const state = type === ConnectionEventType.DELETE ? State.DOWN : told.state
+  return { ...told, id, state, path: { ...path, index } }
+}
+
+/** Why a stream is over that has ended without an error. */
+export function ended(ctx: Ctx): NsmError {
+  if (ctx.signal.aborted) return NsmError.from(ctx.signal.reason)
+  return new NsmError('UNAVAILABLE', 'the next hop ended the monitor stream')
 }

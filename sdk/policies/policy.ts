@@ -34,9 +34,19 @@ export function firstRefusal<Input>(policies: readonly Policy<Input>[], input: I
   return undefined
 }
 
+/** The tokens of the connections that are refreshed now come again with every call. */
+const maxKept = 1_024
+const maxKeptLength = 2_048
+const kept = new Map<string, Claims>()
+
 function claimsOf(text: string): Claims | undefined {
+  const known = kept.get(text)
+  if (known !== undefined) return known
   try {
-    return parseToken(text)
+    const claims = parseToken(text)
+    for (const oldest of kept.keys()) if (kept.size >= maxKept) kept.delete(oldest)
+    if (text.length <= maxKeptLength) kept.set(text, claims)
+    return claims
   } catch {
     return undefined
   }

@@ -2,6 +2,7 @@ import { detached, valueOf, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import type { Peer } from '../peer.ts'
 import { firstRefusal, readTokens } from '../policies/policy.ts'
+import { publicKeyOf } from '../policies/signed-by.ts'
 import { Refusal } from '../refusal.ts'
 import type { RegistryElement, RegistryItem } from '../registry-chain.ts'
 import type { RegistryKind } from './kind.ts'
@@ -104,7 +105,7 @@ function inputOf(ctx: Ctx, path: RegistryPath, peer: Peer, owner: string | undef
   return {
     tokens,
     index: path.index,
-    peerKey: peer.certificate.publicKey,
+    peerKey: publicKeyOf(peer.certificate),
     peerId: peer.spiffeId,
     nowMs: ctx.clock.now(),
     owner,

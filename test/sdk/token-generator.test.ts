@@ -52,6 +52,23 @@ t.test("what is told beside it ends with the other end's SVID", async (t) => {
   t.same(expires, end)
 })
 
+t.test('a token is given again for a while, but not to another peer or after a rotation', async (t) => {
+  let now = nowMs
+  const make = tokenGenerator({ maxLifetimeMs: 10 * minuteMs, clock: { ...clock, now: () => now } })
+  const peer = await session()
+  const first = make(peer)
+  now += 14_000
+  t.equal(make(peer), first)
+  now += 2_000
+  t.not(make(peer).token, first.token, 'a fortieth of its life is over')
+  const latest = make(peer)
+  now -= 60_000
+  t.not(make(peer), latest, 'the clock was set back')
+  const rotated = { ...peer, localSvid: (await session()).localSvid }
+  t.not(make(rotated).token, make(peer).token)
+  t.not(make({ ...peer, spiffeId: 'spiffe://k8s.nsm/other' }).token, make(peer).token)
+})
+
 t.test('an RSA SVID is refused with the reason', async (t) => {
   const peer = await session({ keyType: 'rsa' })
   t.throws(() => generate(peer), { code: 'FAILED_PRECONDITION', message: /client.*rsa.*P-256/ })
