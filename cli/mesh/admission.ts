@@ -24,8 +24,12 @@ const maxAnswerBytes = 8 * 1024 * 1024
  * Asks the webhook, as an API server would, what is to become of a new pod.
  * @throws NsmError FAILED_PRECONDITION with the webhook's reason when it denies, UNAVAILABLE when it can't be asked.
  */
-export async function admit(pod: Pod, endpoint: WebhookEndpoint, signal: AbortSignal): Promise<Pod> {
-  const review = reviewOf(pod)
+export async function admit(
+  pod: Pod,
+  { dryRun = false, ...endpoint }: WebhookEndpoint & { readonly dryRun?: boolean },
+  signal: AbortSignal,
+): Promise<Pod> {
+  const review = reviewOf(pod, dryRun)
   const answer = await post(endpoint, JSON.stringify(review), signal)
   const response = isObject(answer) ? answer['response'] : undefined
   if (!isObject(response) || response['uid'] !== review.request.uid)
@@ -45,7 +49,7 @@ export async function admit(pod: Pod, endpoint: WebhookEndpoint, signal: AbortSi
   return admitted as Pod
 }
 
-function reviewOf(pod: Pod) {
+function reviewOf(pod: Pod, dryRun: boolean) {
   const { name } = pod.metadata
   return {
     apiVersion: 'admission.k8s.io/v1',
@@ -62,7 +66,7 @@ function reviewOf(pod: Pod) {
       userInfo: { username: 'nsm-up', groups: ['system:masters'] },
       object: pod,
       oldObject: null,
-      dryRun: false,
+      dryRun,
       options: { apiVersion: 'meta.k8s.io/v1', kind: 'CreateOptions' },
     },
   }

@@ -66,7 +66,7 @@ export async function deleteOne(
 
 async function applyOne(mesh: Mesh, object: MeshObject): Promise<Outcome['result']> {
   if (object.kind === 'Namespace') {
-    await mesh.namespaces.apply(object)
+    await mesh.applyNamespace(object)
     return 'applied'
   }
   mesh.namespaces.require(namespaceOf(object))

@@ -3,13 +3,14 @@ import { dirname, join } from 'node:path'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
-import { namespaceOf } from '../manifest/objects.ts'
+import { namespaceOf, type Namespace, type Pod } from '../manifest/objects.ts'
 import { addressPlan, type AddressPlan } from './addresses.ts'
 import { admit } from './admission.ts'
 import { changeSignal } from './change-signal.ts'
 import type { Programs } from './container-command.ts'
 import { startControlPlane, type ControlPlane } from './control-plane.ts'
 import { startIdentity, type MeshIdentity } from './identity.ts'
+import { injects, untilTaken } from './namespace-probe.ts'
 import { namespacesIn, type Namespaces } from './namespaces.ts'
 import { lastLines } from './log-file.ts'
 import { makeSwitch } from './network.ts'
@@ -61,11 +62,7 @@ export class Mesh {
       clock: systemClock,
       log: callbacks.log,
       signal: this.stopping.signal,
-      admit: async (pod) => {
-        const webhook = this.started(this.control).webhook
-        const caFile = paths(options.folder).webhookCa
-        return admit(pod, { ...webhook, caFile }, this.stopping.signal)
-      },
+      admit: async (pod) => this.admit(pod, false),
       start: (pod, how) => this.startPod(pod, how),
       onGone: (pod) => {
         if (pod.netns !== undefined) this.identity?.removePod(pod.netns)
@@ -79,6 +76,14 @@ export class Mesh {
 
   get networkServices(): NetworkServices {
     return this.started(this.services)
+  }
+
+  /** Makes a namespace known, to the webhook too. */
+  async applyNamespace(namespace: Namespace): Promise<void> {
+    const before = this.namespaces.list().find(({ metadata }) => metadata.name === namespace.metadata.name)
+    await this.namespaces.apply(namespace)
+    if (injects(namespace) !== (before !== undefined && injects(before)))
+      await untilTaken(namespace, async (pod) => this.admit(pod, true), this.stopping.signal)
   }
 
   /** Parts by node, the control plane's first. */
@@ -137,6 +142,11 @@ export class Mesh {
     await this.control?.stop(partGraceMs)
     await this.identity?.close()
     await this.writing
+  }
+
+  private async admit(pod: Pod, dryRun: boolean): Promise<Pod> {
+    const caFile = paths(this.options.folder).webhookCa
+    return admit(pod, { ...this.started(this.control).webhook, caFile, dryRun }, this.stopping.signal)
   }
 
   private async waitForParts(): Promise<void> {

@@ -13,6 +13,8 @@ export interface Output {
 /** A mesh of real processes, started by the built `nsm` program; gone when the test ends. */
 export interface LocalMesh {
   readonly name: string
+  /** Path of the built `nsm` program. */
+  readonly program: string
   /** Runs `nsm` with this mesh's name: the command and its arguments, and what goes to its standard input. */
   nsm(args: readonly string[], input?: string): Promise<Output>
   /** Applies YAML; fails the test unless everything is taken. */
@@ -50,7 +52,8 @@ export async function localMesh(t: Test, ...options: readonly string[]): Promise
   const ended = outputOf(child)
   t.teardown(async () => {
     child.kill('SIGTERM')
-    await ended
+    const { code, stderr } = await ended
+    if (code !== 0) t.comment(`nsm up ended with ${code}: ${stderr}`)
     await nsm(['down', '--name', name])
   })
   await isUp(child, ended)
@@ -61,6 +64,7 @@ export async function localMesh(t: Test, ...options: readonly string[]): Promise
   }
   const mesh: LocalMesh = {
     name,
+    program: bundle,
     process: child,
     nsm: call,
     async apply(yaml) {
@@ -74,7 +78,7 @@ export async function localMesh(t: Test, ...options: readonly string[]): Promise
     },
     async ready(namespace, wanted) {
       return waitFor(`${wanted} ready pods in ${namespace}`, async () => {
-        const pods = await podsOf(call, namespace)
+        const pods = await podsOf({ nsm: call }, namespace)
         const done = pods.filter(({ ready }) => ready).map((pod) => pod.name)
         const why = pods.map((pod) => `${pod.name}: ${pod.message}`).join('; ')
         return pods.length === wanted && done.length === wanted ? done : new Error(why)
@@ -100,8 +104,9 @@ export interface PodRow {
   }[]
 }
 
-export async function podsOf(call: LocalMesh['nsm'], namespace: string): Promise<readonly PodRow[]> {
-  const { stdout } = await call(['get', 'pods', '-n', namespace, '-o', 'json'])
+export async function podsOf(mesh: Pick<LocalMesh, 'nsm'>, namespace: string): Promise<readonly PodRow[]> {
+  const { code, stdout, stderr } = await mesh.nsm(['get', 'pods', '-n', namespace, '-o', 'json'])
+  if (code !== 0) throw new Error(stderr)
   return JSON.parse(stdout) as PodRow[]
 }
 
