@@ -2,7 +2,7 @@ import { background } from '../ctx.ts'
 import type { Registries } from '../elements/discover.ts'
 import { registryChain, type RegistryElement, type RegistryItem } from '../registry-chain.ts'
 import { authorizeServer } from '../registry/authorize.ts'
-import { begin } from '../registry/begin.ts'
+import { begin, type BeginOptions } from '../registry/begin.ts'
 import { expire } from '../registry/expire.ts'
 import { grpcMetadataServer } from '../registry/grpc-metadata.ts'
 import { interdomain } from '../registry/interdomain.ts'
@@ -73,4 +73,4 @@ export function registryEntry<Item extends RegistryItem, Query, Response>(
 }
 
 /** The store asks for no caller: of a hundred thousand registrations no tokens need be kept. */
-const forgetful = { keep: background }
+const forgetful: BeginOptions = { keep: ({ log, clock }) => background({ log, clock }) }

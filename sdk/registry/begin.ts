@@ -51,12 +51,12 @@ export function begin<Item extends RegistryItem, Query, Response>(
     const budgetMs = Math.max(minBudgetMs, timeLeft(ctx) ?? defaultBudgetMs)
     const events: RegistrationEvents = {
       register: () =>
-        queue.run(name, never, async () => {
+        queue.run(name, undefined, async () => {
           const last = known.get(name)
           if (last !== undefined) await register(detached(last.ctx, last.budgetMs), last.item, next)
         }),
       unregister: (still = () => true) =>
-        queue.run(name, never, async () => {
+        queue.run(name, undefined, async () => {
           const last = known.get(name)
           if (last === undefined || !still()) return
           known.delete(name)
@@ -98,8 +98,6 @@ export function begin<Item extends RegistryItem, Query, Response>(
     },
   }
 }
-
-const never = new AbortController().signal
 
 /** The path as it is at this hop: the call's own is the caller's again once it has been answered. */
 function withOwnPath(ctx: Ctx): Ctx {

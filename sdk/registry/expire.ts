@@ -27,6 +27,8 @@ export function expire(options: { periodMs?: number } = {}): NetworkServiceEndpo
   }
 
   function arm(ctx: Ctx, name: string, endsAtMs: number): void {
+    // The timer keeps no more of the call than this: there may be a hundred thousand.
+    const { log } = ctx
     const events = valueOf(ctx, registrationEvents)
     if (events === undefined) throw new NsmError('INTERNAL', 'the chain has no begin element before expire')
     const lifeMs = Math.max(0, endsAtMs - ctx.clock.now())
@@ -35,9 +37,7 @@ export function expire(options: { periodMs?: number } = {}): NetworkServiceEndpo
       removals.add(() =>
         events
           .unregister(() => timers.get(name) === disarm)
-          .catch((err: unknown) =>
-            ctx.log.warn({ name, err: String(err) }, 'expired endpoint not unregistered'),
-          ),
+          .catch((err: unknown) => log.warn({ name, err: String(err) }, 'expired endpoint not unregistered')),
       )
     })
     timers.set(name, disarm)

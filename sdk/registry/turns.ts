@@ -3,15 +3,15 @@ import { NsmError } from '../errors.ts'
 /** Lets one at a time work on a name; the others wait in order. */
 export interface Turns {
   /** Runs `body` in its turn. Rejects when the signal aborts before that, or with RESOURCE_EXHAUSTED when too many wait. */
-  run<T>(name: string, signal: AbortSignal, body: () => Promise<T>): Promise<T>
+  run<T>(name: string, signal: AbortSignal | undefined, body: () => Promise<T>): Promise<T>
 }
 
 /** @param maxWaiting how many may wait for one name */
 export function turns(maxWaiting: number): Turns {
   const queues = new Map<string, (() => void)[]>()
 
-  async function enter(name: string, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) throw NsmError.from(signal.reason)
+  async function enter(name: string, signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted === true) throw NsmError.from(signal.reason)
     const queue = queues.get(name)
     if (queue === undefined) {
       queues.set(name, [])
@@ -21,14 +21,14 @@ export function turns(maxWaiting: number): Turns {
       throw new NsmError('RESOURCE_EXHAUSTED', `${queue.length} calls already wait for ${name}`)
     await new Promise<void>((resolve, reject) => {
       const admitted = (): void => {
-        signal.removeEventListener('abort', gaveUp)
+        signal?.removeEventListener('abort', gaveUp)
         resolve()
       }
       const gaveUp = (): void => {
         queue.splice(queue.indexOf(admitted), 1)
-        reject(NsmError.from(signal.reason))
+        reject(NsmError.from(signal?.reason))
       }
-      signal.addEventListener('abort', gaveUp, { once: true })
+      signal?.addEventListener('abort', gaveUp, { once: true })
       queue.push(admitted)
     })
   }

@@ -3,7 +3,7 @@ import { registryClient } from '@nsm/sdk/chains/registry-client.js'
 import { registryNsmgr, type NsmgrRegistries } from '@nsm/sdk/chains/registry-nsmgr.js'
 import { registryServer, type RegistryServerOptions } from '@nsm/sdk/chains/registry-server.js'
 import { remoteRegistries } from '@nsm/sdk/chains/remote-registries.js'
-import { systemClock } from '@nsm/sdk/clock.js'
+import { systemClock, type Clock } from '@nsm/sdk/clock.js'
 import type { Registries } from '@nsm/sdk/elements/discover.js'
 import { silent } from '@nsm/sdk/log.js'
 import { networkServiceEndpointKind, networkServiceKind } from '@nsm/sdk/registry/kind.js'
@@ -22,7 +22,7 @@ export interface Program {
   readonly id: string
   readonly source: TestSource
   readonly dialer: Dialer
-  serve(registries: Registries, listenOn?: string): Promise<RunningServer>
+  serve(registries: Registries, options?: { listenOn?: string; clock?: Clock }): Promise<RunningServer>
 }
 
 export function program(t: Test, ca: TestAuthority, path: string, tokens: TokenGenerator = honest): Program {
@@ -33,8 +33,14 @@ export function program(t: Test, ca: TestAuthority, path: string, tokens: TokenG
     id: `spiffe://${ca.trustDomain}${path}`,
     source,
     dialer: mine,
-    async serve(registries, listenOn = 'tcp://127.0.0.1:0') {
-      const server = await startServer({ listenOn: [listenOn], source, services: registries, log: silent })
+    async serve(registries, { listenOn = 'tcp://127.0.0.1:0', clock = systemClock } = {}) {
+      const server = await startServer({
+        listenOn: [listenOn],
+        source,
+        services: registries,
+        log: silent,
+        clock,
+      })
       t.teardown(() => server.close(0))
       return server
     },
@@ -57,9 +63,14 @@ export interface RegistryMesh {
   restartRegistry(): Promise<void>
 }
 
+export interface RegistryMeshOptions extends Partial<RegistryServerOptions> {
+  /** Time as the nsmgr sees it. */
+  readonly nsmgrClock?: Clock
+}
+
 export async function registryMesh(
   t: Test,
-  options: Partial<RegistryServerOptions> = {},
+  { nsmgrClock = systemClock, ...options }: RegistryMeshOptions = {},
 ): Promise<RegistryMesh> {
   const ca = await testAuthority('k8s.nsm')
   const registry = program(t, ca, '/ns/nsm-system/pod/registry')
@@ -75,7 +86,7 @@ export async function registryMesh(
     publicUrl: 'tcp://192.0.2.1:5001',
     clientInfo: { nodeName: 'node-1' },
   })
-  const nsmgrUrl = (await manager.serve(nsmgr.served)).urls[0] ?? ''
+  const nsmgrUrl = (await manager.serve(nsmgr.served, { clock: nsmgrClock })).urls[0] ?? ''
 
   const life = new AbortController()
   t.teardown(() => life.abort())
@@ -95,7 +106,9 @@ export async function registryMesh(
     async restartRegistry() {
       await server.close(0)
       stores = newStores()
-      server = await registry.serve(registryServer({ tokens: honest, stores, ...options }), registryUrl)
+      server = await registry.serve(registryServer({ tokens: honest, stores, ...options }), {
+        listenOn: registryUrl,
+      })
     },
   }
 }

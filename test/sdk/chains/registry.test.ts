@@ -7,6 +7,7 @@ import type { Token, TokenGenerator } from '@nsm/sdk/tokens.js'
 import { newCall, outgoingCall } from '@nsm/sdk/transport/call.js'
 import { signEs256 } from '@nsm/spiffe/es256.js'
 import t from 'tap'
+import { handClock } from '../../kit/clock.ts'
 import { endpoint, endpointQuery, namesFound, watcher } from '../../kit/registry-conformance.ts'
 import { program, registryMesh, service } from '../../kit/registry-mesh.ts'
 import { until } from '../../kit/until.ts'
@@ -168,6 +169,19 @@ t.test(
     await networkServiceEndpoints.unregister(soon(), endpoint('a'))
   },
 )
+
+t.test('an endpoint that is not refreshed is unregistered by its nsmgr', async (t) => {
+  const nsmgrClock = handClock(Date.now())
+  const mesh = await registryMesh(t, { nsmgrClock })
+  const { networkServiceEndpoints } = mesh.plain('/ns/app/pod/nse')
+  await networkServiceEndpoints.register(soon(), endpoint('a'))
+  t.same(await namesFound(soon(), mesh.stores.networkServiceEndpoints), ['a'])
+  nsmgrClock.advance(minute)
+  await until('it is gone', async () => {
+    const names = await namesFound(soon(), mesh.stores.networkServiceEndpoints)
+    return names.length === 0
+  })
+})
 
 t.test('a watch through the nsmgr tells local endpoints by their real urls', async (t) => {
   const mesh = await registryMesh(t)
