@@ -174,7 +174,7 @@ function tests(binary: string): void {
         chain: base64(certificates),
         bundles: Object.fromEntries([...bundles].map(([domain, roots]) => [domain, base64(roots)])),
       }
-      child.stdin.write(JSON.stringify(asked))
+      child.stdin.write(`${JSON.stringify(asked)}\n`)
       const theirs = await child.next()
       let ours: Record<string, string>
       try {
@@ -223,7 +223,7 @@ function tests(binary: string): void {
     ]
     const child = start(t, 'ids')
     for (const text of texts) {
-      child.stdin.write(JSON.stringify(text))
+      child.stdin.write(`${JSON.stringify(text)}\n`)
       let ok = true
       try {
         parseSpiffeId(text)
