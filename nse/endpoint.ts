@@ -87,6 +87,8 @@ export async function startEndpoint(endpoint: Endpoint, log: Logger, signal: Abo
     return { ...(ended !== undefined && { ended }), close: (drained) => undo.run(drained) }
   } catch (err) {
     await undo.run(AbortSignal.timeout(1_000))
+    // A call that was given up may tell its last fault instead.
+    signal.throwIfAborted()
     throw err
   }
 }
