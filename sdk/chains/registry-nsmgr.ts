@@ -6,9 +6,9 @@ import { clientInfo } from '../registry/client-info.ts'
 import { expire } from '../registry/expire.ts'
 import { networkServiceEndpointKind, networkServiceKind } from '../registry/kind.ts'
 import { localBypass } from '../registry/local-bypass.ts'
-import { validateNetworkService, validateNetworkServiceEndpoint } from '../registry/validate.ts'
+import { validateNetworkServiceEndpoint } from '../registry/validate.ts'
 import type { Dial } from '../transport/remote.ts'
-import { registryEntry, type RegistryEntryOptions } from './registry-server.ts'
+import { networkServiceChecks, registryEntry, type RegistryEntryOptions } from './registry-server.ts'
 import { remoteRegistries } from './remote-registries.ts'
 
 export interface RegistryNsmgrOptions extends RegistryEntryOptions {
@@ -40,12 +40,12 @@ export function registryNsmgr(options: RegistryNsmgrOptions): NsmgrRegistries {
   }
   const served: Registries = {
     networkServices: registryChain(
-      registryEntry(networkServiceKind, validateNetworkService(), options),
+      registryEntry(networkServiceKind, networkServiceChecks(remote.networkServices), options),
       remote.networkServices,
     ),
     networkServiceEndpoints: registryChain(
       [
-        ...registryEntry(networkServiceEndpointKind, validateNetworkServiceEndpoint(), options),
+        ...registryEntry(networkServiceEndpointKind, [validateNetworkServiceEndpoint()], options),
         begin(networkServiceEndpointKind),
         clientInfo(options.clientInfo),
         expire(),

@@ -1,6 +1,12 @@
 import { background } from '../ctx.ts'
 import type { Registries } from '../elements/discover.ts'
-import { registryChain, type RegistryElement, type RegistryItem } from '../registry-chain.ts'
+import {
+  registryChain,
+  type NetworkServiceElement,
+  type NetworkServiceRegistry,
+  type RegistryElement,
+  type RegistryItem,
+} from '../registry-chain.ts'
 import { authorizeServer } from '../registry/authorize.ts'
 import { begin, type BeginOptions } from '../registry/begin.ts'
 import { expire } from '../registry/expire.ts'
@@ -11,6 +17,7 @@ import { logOutcome, type RegistryOutcome } from '../registry/log-outcome.ts'
 import { registryPolicies, serverPolicyMasks } from '../registry/policies.ts'
 import { setPayload } from '../registry/set-payload.ts'
 import { setRegistrationTime } from '../registry/set-registration-time.ts'
+import { shareService } from '../registry/share-service.ts'
 import { updatePath } from '../registry/update-path.ts'
 import { validateNetworkService, validateNetworkServiceEndpoint } from '../registry/validate.ts'
 import type { TokenGenerator } from '../tokens.ts'
@@ -37,7 +44,7 @@ export function registryServer(options: RegistryServerOptions): Registries {
   return {
     networkServices: registryChain(
       [
-        ...registryEntry(networkServiceKind, validateNetworkService(), options),
+        ...registryEntry(networkServiceKind, networkServiceChecks(stores.networkServices), options),
         begin(networkServiceKind, forgetful),
         interdomain(networkServiceKind, proxy?.networkServices),
         setPayload(),
@@ -46,7 +53,7 @@ export function registryServer(options: RegistryServerOptions): Registries {
     ),
     networkServiceEndpoints: registryChain(
       [
-        ...registryEntry(networkServiceEndpointKind, validateNetworkServiceEndpoint(), options),
+        ...registryEntry(networkServiceEndpointKind, [validateNetworkServiceEndpoint()], options),
         begin(networkServiceEndpointKind, forgetful),
         interdomain(networkServiceEndpointKind, proxy?.networkServiceEndpoints),
         expire(expirePeriodMs === undefined ? {} : { periodMs: expirePeriodMs }),
@@ -57,17 +64,22 @@ export function registryServer(options: RegistryServerOptions): Registries {
   }
 }
 
-/** What a call goes through first in every registry server (§5.4). */
+/** What a call about network services goes through on its way to `authorize`. */
+export function networkServiceChecks(lookup: NetworkServiceRegistry): NetworkServiceElement[] {
+  return [validateNetworkService(), shareService(lookup)]
+}
+
+/** What a call goes through first in every registry server (§5.4); `checks` come once the path has been moved to this process. */
 export function registryEntry<Item extends RegistryItem, Query, Response>(
   kind: RegistryKind<Item, Query, Response>,
-  validate: RegistryElement<Item, Query, Response>,
+  checks: readonly RegistryElement<Item, Query, Response>[],
   options: RegistryEntryOptions,
 ): RegistryElement<Item, Query, Response>[] {
   return [
     logOutcome(kind, options.observe),
-    validate,
     grpcMetadataServer(),
     updatePath(options.tokens),
+    ...checks,
     authorizeServer(kind, registryPolicies(options.policyMasks ?? serverPolicyMasks)),
   ]
 }

@@ -96,6 +96,28 @@ t.test('a name belongs to its owner until it is unregistered', async (t) => {
   t.match(await other.networkServiceEndpoints.register(soon(), endpoint('a')), { name: 'a' })
 })
 
+t.test('replicas share the service that one of them owns', async (t) => {
+  const mesh = await registryMesh(t)
+  const replicas = ['1', '2'].map((n) => mesh.client(`/ns/app/pod/nse-${n}`).networkServices)
+  const matches = [{ sourceSelector: {}, routes: [], fallthrough: true, metadata: undefined }]
+  await replicas[0]?.register(soon(), service('db', { matches }))
+  const answer = await replicas[1]?.register(soon(), service('db', { payload: 'IP' }))
+  t.match(answer, { payload: 'IP', matches: [{ fallthrough: true }] })
+  t.equal(answer?.pathIds[0], 'spiffe://k8s.nsm/ns/app/pod/nse-2')
+  for await (const { networkService } of mesh.stores.networkServices.find(soon(), {
+    networkService: service('db'),
+    watch: false,
+  }))
+    t.equal(networkService?.pathIds[0], 'spiffe://k8s.nsm/ns/app/pod/nse-1')
+  const other = mesh.plain('/ns/app/pod/nse-2').networkServices
+  const denied = { code: 'PERMISSION_DENIED', message: /belongs to/ }
+  await t.rejects(
+    other.register(soon(), service('db', { matches: [{ ...matches[0]!, fallthrough: false }] })),
+    denied,
+  )
+  await t.rejects(other.unregister(soon(), service('db')), denied)
+})
+
 t.test('path_ids in the message do not make an owner', async (t) => {
   const mesh = await registryMesh(t)
   const victim = 'spiffe://k8s.nsm/ns/app/pod/victim'
