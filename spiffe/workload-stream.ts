@@ -1,8 +1,8 @@
-import { Client, credentials, Metadata, status, type ServiceError } from '@grpc/grpc-js'
 import { backoff } from './backoff.ts'
 import { sleep, type Clock } from './clock.ts'
-import { SpiffeError, type SpiffeCode } from './errors.ts'
+import { reasonOf, SpiffeError } from './errors.ts'
 import type { MessageFns } from './gen/workload.ts'
+import { serverStream } from './workload-call.ts'
 
 /** Metadata that every call must carry (Workload Endpoint §4); a server refuses calls without it. */
 export const securityHeader = 'workload.spiffe.io'
@@ -49,57 +49,33 @@ export async function followStream<Req, Res>(stream: WorkloadStream<Req, Res>): 
   return new SpiffeError('CANCELLED', 'workload api: stopped by the caller', { cause: stream.signal.reason })
 }
 
-/** One stream over a connection of its own, to its end: gRPC's own waits for reconnection would add to ours. */
 async function once<Req, Res>(
   stream: WorkloadStream<Req, Res>,
 ): Promise<{ err: SpiffeError | undefined; messages: number }> {
-  const client = new Client(stream.target, credentials.createInsecure(), {
-    'grpc.max_receive_message_length': maxMessageBytes,
-    'grpc.enable_http_proxy': 0,
-    'grpc.use_local_subchannel_pool': 1,
-    'grpc.enable_retries': 0,
-    'grpc.service_config_disable_resolution': 1,
-  })
-  const metadata = new Metadata()
-  metadata.set(securityHeader, 'true')
-  const call = client.makeServerStreamRequest(
-    stream.path,
-    (request: Req) => Buffer.from(stream.requestType.encode(request).finish()),
-    (bytes) => stream.responseType.decode(bytes),
-    stream.request,
-    metadata,
-  )
-  const cancel = (): void => call.cancel()
-  stream.signal.addEventListener('abort', cancel, { once: true })
   let messages = 0
-  try {
-    const err = await new Promise<SpiffeError | undefined>((resolve) => {
-      call.on('data', (message: Res) => {
-        messages += 1
-        stream.onMessage(message)
-      })
-      call.on('error', (failure: ServiceError) => resolve(asSpiffeError(failure)))
-      call.on('end', () => resolve(undefined))
-    })
-    return { err, messages }
-  } finally {
-    stream.signal.removeEventListener('abort', cancel)
-    client.close()
-  }
+  const err = await serverStream({
+    target: stream.target,
+    path: stream.path,
+    headers: { [securityHeader]: 'true' },
+    message: stream.requestType.encode(stream.request).finish(),
+    maxMessageBytes,
+    signal: stream.signal,
+    onMessage(bytes) {
+      const message = decodedBy(stream, bytes)
+      if (message === undefined) return
+      messages += 1
+      stream.onMessage(message)
+    },
+  })
+  return { err, messages }
 }
 
-const spiffeCodes = new Map<number, SpiffeCode>([
-  [status.CANCELLED, 'CANCELLED'],
-  [status.INVALID_ARGUMENT, 'INVALID_ARGUMENT'],
-  [status.DEADLINE_EXCEEDED, 'DEADLINE_EXCEEDED'],
-  [status.NOT_FOUND, 'NOT_FOUND'],
-  [status.PERMISSION_DENIED, 'PERMISSION_DENIED'],
-  [status.RESOURCE_EXHAUSTED, 'RESOURCE_EXHAUSTED'],
-  [status.FAILED_PRECONDITION, 'FAILED_PRECONDITION'],
-  [status.UNAUTHENTICATED, 'UNAUTHENTICATED'],
-])
-
-function asSpiffeError(err: ServiceError): SpiffeError {
-  const code = spiffeCodes.get(err.code) ?? 'UNAVAILABLE'
-  return new SpiffeError(code, `workload api: ${err.details}`, { cause: err })
+function decodedBy<Req, Res>(stream: WorkloadStream<Req, Res>, bytes: Buffer): Res | undefined {
+  try {
+    return stream.responseType.decode(bytes)
+  } catch (cause) {
+    const message = `workload api: message discarded: ${reasonOf(cause)}`
+    stream.onFailure(new SpiffeError('INVALID_ARGUMENT', message, { cause }))
+    return undefined
+  }
 }
