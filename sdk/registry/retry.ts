@@ -29,9 +29,11 @@ export function retry<Item extends RegistryItem, Query, Response>(
         // A try that the caller's own end cut short says less than the one before.
         if (ctx.signal.aborted) throw last ?? err
         if (final.has(err.code)) throw err
+        // Each fault once: nobody wants to read the same one five times a second, nor not at all.
+        const level = err.message === last?.message ? 'debug' : 'warn'
+        ctx.log[level]({ code: err.code, err: err.message }, 'registry call failed, trying again')
         last = err
       }
-      ctx.log.debug({ code: last.code, err: last.message }, 'registry call failed, trying again')
       await sleep(ctx, pauseMs).catch(() => {
         throw last
       })

@@ -3,7 +3,6 @@ import { chain, type Element } from '@nsm/sdk/chain.js'
 import { background, withValue } from '@nsm/sdk/ctx.js'
 import { clientUrl } from '@nsm/sdk/elements/client-url.js'
 import { filterMechanisms } from '@nsm/sdk/elements/filter-mechanisms.js'
-import { mechanismPriority } from '@nsm/sdk/elements/mechanism-priority.js'
 import t from 'tap'
 
 const req = NetworkServiceRequest.fromPartial({
@@ -35,10 +34,4 @@ t.test('local mechanisms towards this node, remote ones elsewhere', async (t) =>
   t.same(await offered(filterMechanisms(), 'inode://4/5'), ['MEMIF', 'KERNEL'])
   t.same(await offered(filterMechanisms(), 'tcp://10.0.0.1:5001'), ['WIREGUARD', 'IPSEC'])
   t.same(await offered(filterMechanisms()), ['MEMIF', 'KERNEL', 'WIREGUARD', 'IPSEC'])
-})
-
-t.test('named types come first, the others keep their order', async (t) => {
-  t.same(await offered(mechanismPriority(['ipsec', 'Kernel'])), ['IPSEC', 'KERNEL', 'MEMIF', 'WIREGUARD'])
-  t.same(await offered(mechanismPriority([])), ['MEMIF', 'KERNEL', 'WIREGUARD', 'IPSEC'])
-  t.same(await offered(mechanismPriority(['srv6'])), ['MEMIF', 'KERNEL', 'WIREGUARD', 'IPSEC'])
 })

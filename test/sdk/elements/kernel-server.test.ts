@@ -1,12 +1,9 @@
 import type { Connection } from '@nsm/api/gen/connection.js'
 import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
-import { interfaceNameFault } from '@nsm/api/interface-name.js'
-import { chain, type Element } from '@nsm/sdk/chain.js'
+import { chain } from '@nsm/sdk/chain.js'
 import { background } from '@nsm/sdk/ctx.js'
-import { kernelClient } from '@nsm/sdk/elements/kernel-client.js'
 import { kernelServer } from '@nsm/sdk/elements/kernel-server.js'
 import { newInterfaceName } from '@nsm/sdk/interface-name.js'
-import * as fc from 'fast-check'
 import t from 'tap'
 import { refusing } from '../../kit/elements.js'
 
@@ -62,60 +59,4 @@ t.test('a taken name is not made up again, until its connection is closed', asyn
 t.test('another mechanism is none of its business', async (t) => {
   const req = NetworkServiceRequest.fromPartial({ connection: { id: 'a', mechanism: { type: 'MEMIF' } } })
   t.same((await chain([kernelServer()]).request(ctx, req)).mechanism?.parameters, {})
-})
-
-async function sent(element: Element, req: NetworkServiceRequest): Promise<NetworkServiceRequest> {
-  let seen = req
-  const end: Element = {
-    name: 'end',
-    request: (ctx, inner, next) => ((seen = inner), next.request(ctx, inner)),
-  }
-  await chain([element, end]).request(ctx, req)
-  return seen
-}
-
-t.test('a forwarder offers KERNEL and nothing about itself', async (t) => {
-  const req = NetworkServiceRequest.fromPartial({
-    connection: { id: 'a' },
-    mechanismPreferences: [{ cls: 'LOCAL', type: 'MEMIF' }],
-  })
-  const { mechanismPreferences } = await sent(kernelClient(), req)
-  t.match(mechanismPreferences, [{ type: 'MEMIF' }, { cls: 'LOCAL', type: 'KERNEL' }])
-  t.same(mechanismPreferences[1]?.parameters, {})
-})
-
-t.test(
-  'a client offers its namespace under the name that was asked for, or one that stays the same',
-  async (t) => {
-    const client = kernelClient({ netnsUrl: 'file:///mine' })
-    const named = NetworkServiceRequest.fromPartial({
-      connection: { id: 'a', networkService: 's' },
-      mechanismPreferences: [{ cls: 'LOCAL', type: 'KERNEL', parameters: { name: 'nsm-1' } }],
-    })
-    t.match((await sent(client, named)).mechanismPreferences, [
-      { parameters: { name: 'nsm-1', inodeURL: 'file:///mine' } },
-    ])
-    const bare = NetworkServiceRequest.fromPartial({ connection: { id: 'a', networkService: 's' } })
-    const [first, second] = [await sent(client, bare), await sent(client, bare)]
-    t.match(first.mechanismPreferences[0]?.parameters['name'], /^s-[0-9A-Za-z]{13}$/)
-    t.same(first.mechanismPreferences, second.mechanismPreferences)
-
-    const refresh = await sent(client, ask('a', { name: 'nsm-1', inodeURL: 'inode://4/1' }))
-    t.match(refresh.connection?.mechanism?.parameters, { name: 'nsm-1', inodeURL: 'file:///mine' })
-  },
-)
-
-t.test('made-up names are names', (t) => {
-  const services = fc.oneof(
-    fc.string({ unit: 'binary-ascii' }),
-    fc.constantFrom('', '@', '..', 'svc@my.cluster', 'ünï'),
-  )
-  fc.assert(
-    fc.property(services, fc.string(), (service, seed) => {
-      const name = newInterfaceName(service, seed)
-      return name.length === 15 && interfaceNameFault(name) === undefined
-    }),
-    { numRuns: 50 },
-  )
-  t.end()
 })
