@@ -2,6 +2,7 @@ import { chain, type Element, type NetworkService } from '../chain.ts'
 import { authorizeClient } from '../elements/authorize.ts'
 import { begin, type BeginOptions } from '../elements/begin.ts'
 import { toUrl } from '../elements/client-url.ts'
+import { closeUnanswered } from '../elements/close-unanswered.ts'
 import { connect } from '../elements/connect.ts'
 import { dial } from '../elements/dial.ts'
 import { heal, type HealOptions } from '../elements/heal.ts'
@@ -50,6 +51,7 @@ export function clientChain(options: ClientChainOptions): ClientChain {
     watching,
     ...(options.elements ?? []),
     ...(options.authorize === true ? [authorizeClient()] : []),
+    closeUnanswered(options.dial),
     connect(),
   ])
   return {
