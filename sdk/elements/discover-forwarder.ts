@@ -6,7 +6,7 @@ import { key, withValue, type Ctx, type Key } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import { isExpired, isSubset, serviceLabels, type Labels } from '../match/selectors.ts'
 import { clientUrl } from './client-url.ts'
-import { findNetworkService, type Registries } from './discover.ts'
+import { findNetworkService, together, type Registries } from './discover.ts'
 import { metadataOf } from './metadata.ts'
 
 export interface DiscoverForwarderOptions {
@@ -51,8 +51,10 @@ export function discoverForwarder(options: DiscoverForwarderOptions): Element {
     conn: Connection,
     remembered: string | undefined,
   ): Promise<readonly NetworkServiceEndpoint[]> {
-    const service = await findNetworkService(ctx, registries, conn)
-    const all = await find(ctx, remembered ?? '')
+    const [service, all] = await together(
+      findNetworkService(ctx, registries, conn),
+      find(ctx, remembered ?? ''),
+    )
     const chosen = selectForwarders(service, all, conn.labels, forwarderService)
     if (chosen.length > 0) return chosen
     if (remembered !== undefined)

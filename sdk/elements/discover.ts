@@ -41,8 +41,16 @@ export function discover(registries: Registries): Element {
         const endpoint = await endpointNamed(ctx, registries, conn.networkServiceEndpointName)
         return next.request(withValue(ctx, clientUrl, endpoint.url), req)
       }
-      const networkService = await findNetworkService(ctx, registries, conn)
-      const found = await endpointsOf(ctx, registries, conn, networkService)
+      const [networkService, all] = await together(
+        findNetworkService(ctx, registries, conn),
+        endpointsOf(ctx, registries, conn.networkService),
+      )
+      const found = matchEndpoints({ labels: conn.labels, now: ctx.clock.now() }, networkService, all)
+      if (found.length === 0)
+        throw new NsmError(
+          'NOT_FOUND',
+          `network service endpoint candidates not found: none of ${all.length} endpoints of ${networkService.name} matches`,
+        )
       const connection = { ...conn, payload: networkService.payload }
       const inner = withValue(ctx, candidates, { networkService, endpoints: found })
       return next.request(inner, { ...req, connection })
@@ -98,20 +106,17 @@ export async function findNetworkService(
 async function endpointsOf(
   ctx: Ctx,
   { networkServiceEndpoints }: Registries,
-  conn: Connection,
-  service: NetworkService,
+  service: string,
 ): Promise<NetworkServiceEndpoint[]> {
-  const pattern = EndpointMessage.fromPartial({ networkServiceNames: [service.name] })
+  const networkServiceEndpoint = EndpointMessage.fromPartial({ networkServiceNames: [service] })
   const all: NetworkServiceEndpoint[] = []
-  for await (const response of networkServiceEndpoints.find(ctx, {
-    networkServiceEndpoint: pattern,
-    watch: false,
-  }))
+  for await (const response of networkServiceEndpoints.find(ctx, { networkServiceEndpoint, watch: false }))
     if (response.networkServiceEndpoint !== undefined) all.push(response.networkServiceEndpoint)
-  const found = matchEndpoints({ labels: conn.labels, now: ctx.clock.now() }, service, all)
-  if (found.length > 0) return found
-  throw new NsmError(
-    'NOT_FOUND',
-    `network service endpoint candidates not found: none of ${all.length} endpoints of ${service.name} matches`,
-  )
+  return all
+}
+
+/** Waits for both of two lookups that run at the same time; when both fail, the first one's reason counts. */
+export async function together<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  second.catch(() => undefined)
+  return [await first, await second]
 }

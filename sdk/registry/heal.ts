@@ -8,6 +8,8 @@ import type { RegistryKind } from './kind.ts'
 export interface HealOptions {
   /** Ends all watches. */
   readonly signal: AbortSignal
+  /** 0 ≤ x < 1; makes each pause up to twice as long, so that many clients do not come back at one time. */
+  readonly random?: () => number
 }
 
 /** Pauses before registering again; the first one doubles while watches break soon after they were opened. */
@@ -24,6 +26,7 @@ export function heal<Item extends RegistryItem, Query, Response>(
   kind: RegistryKind<Item, Query, Response>,
   options: HealOptions,
 ): RegistryElement<Item, Query, Response> {
+  const { random = Math.random } = options
   const stops = new Map<string, () => void>()
 
   return {
@@ -37,7 +40,7 @@ export function heal<Item extends RegistryItem, Query, Response>(
         const controller = new AbortController()
         stops.set(item.name, () => controller.abort())
         const signal = AbortSignal.any([controller.signal, options.signal])
-        const own: Own<Item, Query, Response> = { kind, name: item.name, events, next }
+        const own: Own<Item, Query, Response> = { kind, name: item.name, events, next, random }
         void loop({ ...ctx, signal, deadlineMs: undefined }, own)
       }
       return answer
@@ -56,6 +59,7 @@ interface Own<Item extends RegistryItem, Query, Response> {
   readonly name: string
   readonly events: RegistrationEvents
   readonly next: Registry<Item, Query, Response>
+  readonly random: () => number
 }
 
 async function loop<Item extends RegistryItem, Query, Response>(
@@ -71,7 +75,7 @@ async function loop<Item extends RegistryItem, Query, Response>(
     ctx.log.info({ name: own.name, reason }, `${own.kind.what} is registered again`)
     let registered = false
     while (!registered && !ctx.signal.aborted) {
-      await sleep(ctx, pauseMs).catch(() => undefined)
+      await sleep(ctx, pauseMs * (1 + own.random())).catch(() => undefined)
       pauseMs = Math.min(2 * pauseMs, maxPauseMs)
       registered = !ctx.signal.aborted && (await again(ctx, own))
     }

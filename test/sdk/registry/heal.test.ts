@@ -55,7 +55,7 @@ function world(t: Test) {
       feed(event)
       await settled()
     },
-    registry: registryChain([begin(kind), heal(kind, { signal: life.signal }), server]),
+    registry: registryChain([begin(kind), heal(kind, { signal: life.signal, random: () => 0 }), server]),
   }
 }
 
