@@ -27,7 +27,7 @@ interface Asked {
 /** A manager in this process that serves by itself, and a Workload API for the sidecar. */
 async function world(
   t: Test,
-): Promise<{ env: Record<string, string>; asked: Asked[]; closed: string[]; restart(): Promise<void> }> {
+): Promise<{ env: Record<string, string>; asked: Asked[]; closed: string[]; restart: () => Promise<void> }> {
   const folder = await mkdtemp(join(tmpdir(), 'sidecar-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const ca = await testAuthority('k8s.nsm')
