@@ -34,6 +34,7 @@ await writeFile(`${out}/meta.json`, JSON.stringify(result.metafile))
 const native = 'forwarder-native/native'
 await copyIfNewer(`${native}/nsm-native.node`, `${out}/nsm-native.node`)
 await copyIfNewer(`${native}/target/release/nsm-run`, `${out}/nsm-run`)
+await copyIfNewer('sidecar/openapi.yaml', `${out}/openapi.yaml`)
 
 /** Replaces by rename: a running process may have the old one mapped. */
 async function copyIfNewer(from, to) {
