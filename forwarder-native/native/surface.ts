@@ -43,6 +43,8 @@ export interface VethEnd {
   readonly name: string
   /** `aa:bb:cc:dd:ee:ff`; absent = the kernel's choice. */
   readonly mac?: string
+  /** Made inside the namespace as soon as the pair is there, by the same thread. */
+  readonly changes?: readonly Change[]
 }
 
 export interface VethPair {
@@ -96,8 +98,8 @@ export type Change =
       readonly mac: string
       readonly state: 'reachable' | 'permanent'
     }
-  /** `name` as in `net.ipv6.conf.nsm-1.disable_ipv6` with `/` for a dot inside a device name; only below `net.`. */
-  | { readonly op: 'sysctl'; readonly name: string; readonly value: string }
+  /** `name` as in `net.ipv6.conf.nsm-1.disable_ipv6` with `/` for a dot inside a device name; only below `net.`. `ifPresent`: one that this kernel has not is no error. */
+  | { readonly op: 'sysctl'; readonly name: string; readonly value: string; readonly ifPresent?: boolean }
 
 export interface LinkInfo {
   readonly index: number
@@ -170,7 +172,10 @@ export interface Native {
   /** Network namespace of the process at the other end: SO_PEERPIDFD + PIDFD_GET_NET_NAMESPACE, `setns(pidfd)` before kernel 6.11. */
   peerNetns(socketFd: number): Promise<number>
 
-  /** One RTM_NEWLINK: both ends straight into their namespaces, one queue each, still down. Nothing is left behind on an error. */
+  /**
+   * One RTM_NEWLINK: both ends straight into their namespaces, one queue each, still down; then each end's changes.
+   * Nothing of the pair is left behind on an error. Rules are not undone: they are no part of it.
+   */
   createVeth(pair: VethPair): Promise<void>
   /** A bridge, down and without ports. */
   createBridge(netnsFd: number, name: string): Promise<void>

@@ -20,7 +20,7 @@ const codes: Readonly<Record<string, Code>> = {
   ENOMEM: 'RESOURCE_EXHAUSTED',
 }
 
-export function isNativeError(reason: unknown): reason is NativeError {
+function isNativeError(reason: unknown): reason is NativeError {
   return reason instanceof Error && reason.name === 'NativeError'
 }
 

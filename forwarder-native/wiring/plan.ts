@@ -61,7 +61,7 @@ function settingsOf(name: string, side: WantedSide, isNew: boolean): Change[] {
   return [
     { op: 'sysctl', name: 'net.ipv4.ping_group_range', value: '0 2147483647' },
     // The other side must not be able to make itself a router of this pod.
-    { op: 'sysctl', name: `${v6}.accept_ra`, value: '0' },
+    { op: 'sysctl', name: `${v6}.accept_ra`, value: '0', ifPresent: true },
     ...(needsIpv6 ? [{ op: 'sysctl' as const, name: `${v6}.disable_ipv6`, value: '0' }] : []),
   ]
 }

@@ -2,7 +2,7 @@ import type { Change, LinkInfo, NamespaceState, Native } from '@nsm/native/surfa
 import type { Ctx } from '@nsm/sdk/ctx.js'
 import type { InodeId } from '@nsm/sdk/descriptors.js'
 import { NsmError } from '@nsm/sdk/errors.js'
-import { isNativeError, wiringError } from './failure.ts'
+import { wiringError } from './failure.ts'
 import { plan, planRemoval, type WantedLink } from './plan.ts'
 import type { Side, WantedSide } from './side.ts'
 
@@ -33,31 +33,15 @@ type States = readonly [client: NamespaceState, endpoint: NamespaceState]
  * A new one that can't be finished, or whose caller went away, is taken back whole.
  */
 export async function wire(ctx: Ctx, native: WiringFunctions, ends: Ends, isKnown: boolean): Promise<void> {
-  if (isKnown) {
-    const states = await readBoth(native, ends)
-    if (isLinked(ends, states)) return configure(native, ends, states, false)
-  }
-  const [created, ...states] = await Promise.allSettled([
-    create(native, ends),
-    read(native, ends.client),
-    read(native, ends.endpoint),
-  ])
-  if (created.status === 'fulfilled') return finish(ctx, native, ends, states)
-  if (!isNativeError(created.reason) || created.reason.code !== 'EEXIST') {
-    throw wiringError(created.reason, 'the link cannot be made')
-  }
-  const found = await readBoth(native, ends)
-  if (isLinked(ends, found)) return configure(native, ends, found, true)
-  await removeStale(native, ends)
-  await create(native, ends).catch((reason: unknown) => {
-    throw wiringError(reason, 'the link cannot be made')
-  })
-  return finish(
-    ctx,
-    native,
-    ends,
-    await Promise.allSettled([read(native, ends.client), read(native, ends.endpoint)]),
-  )
+  const states = await readBoth(native, ends)
+  if (isLinked(ends, states)) return configure(native, ends, states, !isKnown)
+  const isStale =
+    linkOf(ends.client, states[0]) !== undefined || linkOf(ends.endpoint, states[1]) !== undefined
+  if (isStale) await removeStale(native, ends)
+  await create(native, ends, isStale ? await readBoth(native, ends) : states)
+  if (!ctx.signal.aborted) return
+  await takeBack(ctx, native, ends.client)
+  throw NsmError.from(ctx.signal.reason)
 }
 
 /** Takes the link away by one of its ends, if it is there and this connection's; answers whether it was. */
@@ -75,39 +59,36 @@ export async function unwire(
   return true
 }
 
-function create(native: WiringFunctions, { client, endpoint }: Ends): Promise<void> {
+async function create(native: WiringFunctions, { client, endpoint }: Ends, states: States): Promise<void> {
+  const end = ({ fd, link, wanted }: End, state: NamespaceState) => ({
+    netnsFd: fd,
+    name: link.name,
+    mac: link.mac,
+    changes: plan(link, wanted, withLink(state, link), true),
+  })
   const { mtu, group } = client.link
-  const end = ({ fd, link }: End) => ({ netnsFd: fd, name: link.name, mac: link.mac })
-  return native.createVeth({ a: end(client), b: end(endpoint), mtu, group })
-}
-
-async function finish(
-  ctx: Ctx,
-  native: WiringFunctions,
-  ends: Ends,
-  results: readonly PromiseSettledResult<NamespaceState>[],
-): Promise<void> {
+  const [a, b] = [end(client, states[0]), end(endpoint, states[1])]
   try {
-    const [client, endpoint] = results.map(valueOf)
-    if (client === undefined || endpoint === undefined) throw new NsmError('INTERNAL', 'two states are read')
-    await configure(native, ends, [withLink(client, ends.client), withLink(endpoint, ends.endpoint)], true)
-    ctx.signal.throwIfAborted()
+    await native.createVeth({ a, b, mtu, group })
   } catch (reason) {
-    await rollBack(ctx, native, ends)
-    throw wiringError(reason, 'the link cannot be set up')
+    const rules = a.changes.flatMap((change): Change[] =>
+      change.op === 'rule' ? [{ ...change, op: 'delete-rule' }] : [],
+    )
+    if (rules.length > 0) await native.apply(client.fd, rules).catch(() => undefined)
+    throw wiringError(reason, 'the link cannot be made')
   }
 }
 
-/** A state that was read while the link was being made may show it or not; it is there, with what its message said. */
-function withLink(state: NamespaceState, { link }: End): NamespaceState {
-  const others = state.links.filter(({ name }) => name !== link.name)
-  const made: LinkInfo = { ...emptyLink, ...link, alias: '' }
-  return { ...state, links: [...others, made] }
+/** The state as it is when the pair has just been made: its end is there, with what its message said. */
+function withLink(state: NamespaceState, link: WantedLink): NamespaceState {
+  const { name, mtu, mac, group } = link
+  return { ...state, links: [...state.links, { ...newLink, name, mtu, mac, group }] }
 }
 
-const emptyLink = {
+const newLink = {
   index: 0,
   kind: 'veth',
+  alias: '',
   up: false,
   peerIndex: 0,
   rxBytes: 0,
@@ -129,26 +110,9 @@ async function configure(native: WiringFunctions, ends: Ends, states: States, is
 
 async function apply(native: WiringFunctions, { fd, side }: End, changes: readonly Change[]): Promise<void> {
   if (changes.length === 0) return
-  try {
-    await native.apply(fd, changes)
-  } catch (reason) {
-    if (isNativeError(reason) && isWithoutIpv6(reason.failures ?? [], changes)) return
+  await native.apply(fd, changes).catch((reason: unknown) => {
     throw wiringError(reason, `the ${side}'s interface cannot be set up`)
-  }
-}
-
-/** Whether all that failed is a setting against router advertisements, on a node that has no IPv6. */
-function isWithoutIpv6(
-  failures: readonly { readonly index: number; readonly error: { readonly code: string } }[],
-  changes: readonly Change[],
-): boolean {
-  return (
-    failures.length > 0 &&
-    failures.every(({ index, error }) => {
-      const change = changes[index]
-      return error.code === 'ENOENT' && change?.op === 'sysctl' && change.name.endsWith('.accept_ra')
-    })
-  )
+  })
 }
 
 /** Whether both ends are there, of this connection, and of one link. */
@@ -187,18 +151,10 @@ function linkOf({ link }: End, state: NamespaceState): LinkInfo | undefined {
   return state.links.find(({ name }) => name === link.name)
 }
 
-async function rollBack(ctx: Ctx, native: WiringFunctions, { client }: Ends): Promise<void> {
-  try {
-    const rules = client.wanted.policies.length === 0 ? [] : await rulesOf(native, client)
-    if (rules.length > 0) await native.apply(client.fd, rules)
-    await native.deleteLinks(client.fd, [client.link.name])
-  } catch (err) {
-    ctx.log.warn({ interface: client.link.name, err: String(err) }, 'link of a failed request not removed')
-  }
-}
-
-async function rulesOf(native: WiringFunctions, { fd, link }: End): Promise<Change[]> {
-  return planRemoval(link.name, await native.read(fd, ['routes', 'rules']))
+async function takeBack(ctx: Ctx, native: WiringFunctions, { fd, link }: End): Promise<void> {
+  await unwire(native, fd, link).catch((err: unknown) => {
+    ctx.log.warn({ interface: link.name, err: String(err) }, 'link of a cancelled request not removed')
+  })
 }
 
 async function readBoth(native: WiringFunctions, { client, endpoint }: Ends): Promise<States> {

@@ -4,7 +4,10 @@ import { ReceivedDescriptors } from '@nsm/native/received-descriptors.js'
 import t, { type Test } from 'tap'
 
 /** A descriptor to put, and the key of its file. */
-function file(t: Test, name: string): { readonly copy: () => number; readonly key: readonly [bigint, bigint] } {
+function file(
+  t: Test,
+  name: string,
+): { readonly copy: () => number; readonly key: readonly [bigint, bigint] } {
   const fd = openSync(`${t.testdirName}/${name}`, 'w')
   t.teardown(() => closeSync(fd))
   const { dev, ino } = fstatSync(fd, { bigint: true })
@@ -14,7 +17,11 @@ function file(t: Test, name: string): { readonly copy: () => number; readonly ke
 const { signal: never } = new AbortController()
 
 /** Nothing is there: a call that asks waits until it gives up. */
-async function isAbsent(t: Test, received: ReceivedDescriptors, key: readonly [bigint, bigint]): Promise<void> {
+async function isAbsent(
+  t: Test,
+  received: ReceivedDescriptors,
+  key: readonly [bigint, bigint],
+): Promise<void> {
   const controller = new AbortController()
   const taken = received.take(...key, controller.signal)
   controller.abort(new Error('gave up'))

@@ -183,6 +183,31 @@ t.test('a taken name on either side leaves nothing behind', async (t) => {
   t.equal((await native.read(b, ['links'])).links.length, 2)
 })
 
+t.test('a pair is made with its changes, or not at all', async (t) => {
+  const [a = -1, b = -1] = await netnses(t, 2)
+  const make = (prefix: string): Promise<void> => {
+    const up = { op: 'link', name: 'x', up: true } as const
+    return native.createVeth({
+      a: { netnsFd: a, name: 'x', changes: [up, { op: 'address', dev: 'x', prefix: '10.0.0.1/24' }] },
+      b: { netnsFd: b, name: 'x', changes: [up, { op: 'address', dev: 'x', prefix }] },
+      mtu: 1400,
+      group,
+    })
+  }
+  await t.rejects(make('junk'), { code: 'EINVAL', object: 'junk', failures: [{ index: 1 }] })
+  t.equal((await native.read(a, ['links'])).links.length, 1)
+  t.equal((await native.read(b, ['links'])).links.length, 1)
+  await make('10.0.0.2/24')
+  t.ok((await native.read(b, ['addresses'])).addresses.some(({ prefix }) => prefix === '10.0.0.2/24'))
+})
+
+t.test('a setting that this kernel has not is an error, unless it is said to be none', async (t) => {
+  const [fd = -1] = await netnses(t, 1)
+  const setting = { op: 'sysctl', name: 'net.no.such', value: '1' } as const
+  await t.rejects(native.apply(fd, [setting]), { code: 'ENOENT', object: 'net.no.such' })
+  await native.apply(fd, [{ ...setting, ifPresent: true }])
+})
+
 t.test("names that cannot be are refused in the kernel's words", async (t) => {
   const [a = -1, b = -1] = await netnses(t, 2)
   const make = (name: string): Promise<void> =>

@@ -124,7 +124,7 @@ t.test('a new end gets everything, in an order that the kernel takes', (t) => {
   })
   t.same(plan({ ...link, name: 'a.b' }, side, empty, true), [
     { op: 'sysctl', name: 'net.ipv4.ping_group_range', value: '0 2147483647' },
-    { op: 'sysctl', name: 'net.ipv6.conf.a/b.accept_ra', value: '0' },
+    { op: 'sysctl', name: 'net.ipv6.conf.a/b.accept_ra', value: '0', ifPresent: true },
     { op: 'sysctl', name: 'net.ipv6.conf.a/b.disable_ipv6', value: '0' },
     { op: 'link', name: 'a.b', up: true, alias: 'nsm:a:client' },
     { op: 'address', dev: 'a.b', prefix: '172.16.1.100/32' },

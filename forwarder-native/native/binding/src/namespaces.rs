@@ -1,6 +1,6 @@
 //! Descriptors, namespaces and what is wired inside them.
 
-use crate::objects::{ChangeObject, DescriptorInfo, PeerCredentials, StateObject, VethPair};
+use crate::objects::{changes_of, ChangeObject, DescriptorInfo, PeerCredentials, StateObject, VethPair};
 use crate::work::{answer, on_wiring_thread, promise, Answer, LINGER};
 use napi::bindgen_prelude::Object;
 use napi::Env;
@@ -9,7 +9,7 @@ use nsm_native_core::delete::Deleter;
 use nsm_native_core::netns::{self, Netns};
 use nsm_native_core::peer::{self, Kernel};
 use nsm_native_core::state::Parts;
-use nsm_native_core::wiring::{apply, create_bridge, create_veth, Change};
+use nsm_native_core::wiring::{apply, create_bridge, wire, NewEnd};
 use nsm_native_core::{describe, state, Failure, Outcome};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -80,9 +80,13 @@ pub fn peer_netns(env: &Env, socket: i32, kernel: u32) -> napi::Result<Object<'_
 pub fn create_veth_pair(env: &Env, pair: VethPair) -> napi::Result<Object<'_>> {
     let netns = (Netns::acquire(pair.a.netns_fd), Netns::acquire(pair.b.netns_fd));
     let (mtu, group) = (pair.mtu, pair.group);
-    let ends = (pair.a.end_name(), pair.b.end_name());
+    let ends = (pair.a.parts(), pair.b.parts());
     on_wiring_thread(env, move || {
-        create_veth((&netns.0?, &ends.0), (&netns.1?, &ends.1), mtu, group).map(|()| true)
+        let (a_netns, b_netns) = (netns.0?, netns.1?);
+        let ((a_name, a_changes), (b_name, b_changes)) = (ends.0?, ends.1?);
+        let a = NewEnd { netns: &a_netns, name: &a_name, changes: &a_changes };
+        let b = NewEnd { netns: &b_netns, name: &b_name, changes: &b_changes };
+        wire(&a, &b, mtu, group).map(|()| true)
     })
 }
 
@@ -95,16 +99,8 @@ pub fn create_bridge_in(env: &Env, netns_fd: i32, name: String) -> napi::Result<
 #[napi(catch_unwind, js_name = "apply")]
 pub fn apply_changes(env: &Env, netns_fd: i32, changes: Vec<ChangeObject>) -> napi::Result<Object<'_>> {
     let netns = Netns::acquire(netns_fd);
-    let changes: Outcome<Vec<Change>> = changes
-        .into_iter()
-        .enumerate()
-        .map(|(at, change)| change.into_change().map_err(|failure| at_position(at, failure)))
-        .collect();
+    let changes = changes_of(changes);
     on_wiring_thread(env, move || apply(&netns?, &changes?).map(|()| true))
-}
-
-fn at_position(at: usize, failure: Failure) -> Failure {
-    Failure { failures: vec![(at, failure.clone())], ..failure }
 }
 
 #[napi(catch_unwind)]

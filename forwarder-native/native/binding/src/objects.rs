@@ -76,12 +76,23 @@ pub struct VethEnd {
     pub netns_fd: i32,
     pub name: String,
     pub mac: Option<String>,
+    pub changes: Option<Vec<ChangeObject>>,
 }
 
 impl VethEnd {
-    pub fn end_name(self) -> EndName {
-        EndName { name: self.name, mac: self.mac }
+    /// Name and changes; the namespace is acquired apart.
+    pub fn parts(self) -> Outcome<(EndName, Vec<Change>)> {
+        let changes = changes_of(self.changes.unwrap_or_default())?;
+        Ok((EndName { name: self.name, mac: self.mac }, changes))
     }
+}
+
+/// All of them, or the first that cannot be read, by its position.
+pub fn changes_of(changes: Vec<ChangeObject>) -> Outcome<Vec<Change>> {
+    let at_position = |(at, change): (usize, ChangeObject)| {
+        change.into_change().map_err(|failure| Failure { failures: vec![(at, failure.clone())], ..failure })
+    };
+    changes.into_iter().enumerate().map(at_position).collect()
 }
 
 #[napi(object)]
@@ -120,6 +131,7 @@ pub struct ChangeObject {
     pub ip: Option<String>,
     pub state: Option<String>,
     pub value: Option<String>,
+    pub if_present: Option<bool>,
 }
 
 impl ChangeObject {
@@ -154,6 +166,7 @@ impl ChangeObject {
             "sysctl" => Change::Sysctl(Sysctl {
                 name: needed(self.name, "name")?,
                 value: needed(self.value, "value")?,
+                if_present: self.if_present.unwrap_or(false),
             }),
             _ => return Err(Failure::invalid("apply", self.op, "is no kind of change")),
         })

@@ -10,6 +10,8 @@ const WRITE: &str = "write(/proc/sys)";
 pub struct Sysctl {
     pub name: String,
     pub value: String,
+    /// One that this kernel has not is then no error.
+    pub if_present: bool,
 }
 
 pub fn write(wanted: &Sysctl) -> Outcome<()> {
@@ -17,7 +19,10 @@ pub fn write(wanted: &Sysctl) -> Outcome<()> {
     let failed =
         |e: std::io::Error| Failure::new(e.raw_os_error().unwrap_or(libc::EIO), WRITE, &*wanted.name);
     // One write call: the kernel takes the first as the whole value.
-    let mut file = std::fs::OpenOptions::new().write(true).open(path).map_err(failed)?;
+    let mut file = match std::fs::OpenOptions::new().write(true).open(path) {
+        Err(e) if wanted.if_present && e.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+        opened => opened.map_err(failed)?,
+    };
     file.write(wanted.value.as_bytes()).map(|_| ()).map_err(failed)
 }
 
@@ -64,6 +69,9 @@ mod tests {
         ] {
             assert_eq!(path_of(bad).unwrap_err().errno, libc::EINVAL, "{bad:?}");
         }
+        let absent = |if_present| Sysctl { name: "net.no.such".into(), value: "1".into(), if_present };
+        assert_eq!(write(&absent(false)).unwrap_err().errno, libc::ENOENT);
+        write(&absent(true)).unwrap();
         assert!(path_of(&format!("net.{}", "x".repeat(200))).is_err());
     }
 }

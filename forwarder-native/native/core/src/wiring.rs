@@ -47,6 +47,25 @@ pub fn create_bridge(netns: &Netns, name: &str) -> Outcome<()> {
     Socket::open_in(netns)?.transact(vec![request])
 }
 
+/// One end of a new pair, and what its namespace gets with it.
+pub struct NewEnd<'a> {
+    pub netns: &'a Netns,
+    pub name: &'a EndName,
+    pub changes: &'a [Change],
+}
+
+/// Makes a pair and then the changes on both sides; when one of them fails the pair is deleted again.
+pub fn wire(a: &NewEnd<'_>, b: &NewEnd<'_>, mtu: u32, group: u32) -> Outcome<()> {
+    create_veth((a.netns, a.name), (b.netns, b.name), mtu, group)?;
+    let made =
+        [a, b].iter().filter(|end| !end.changes.is_empty()).try_for_each(|end| apply(end.netns, end.changes));
+    if made.is_err() {
+        let socket = Socket::open_in(a.netns)?;
+        socket.transact(vec![encode::delete_link(socket.index_of(&a.name.name)?, &a.name.name)])?;
+    }
+    made
+}
+
 /// Makes all changes in order; collects every failure. Runs of netlink changes go out in one sendmsg.
 pub fn apply(netns: &Netns, changes: &[Change]) -> Outcome<()> {
     if changes.len() > CHANGES {
@@ -134,6 +153,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_that_cannot_be_finished_is_deleted_again() {
+        let held = netns::create().unwrap();
+        let netns = Netns::acquire(held.as_raw_fd()).unwrap();
+        let good = [Change::Link(Link { name: "a".into(), up: Some(true), ..Link::default() })];
+        let bad = [Change::Address { dev: "b".into(), prefix: "junk".into(), verb: Verb::Set }];
+        let (a, b) = (named("a"), named("b"));
+        let end = |name, changes| NewEnd { netns: &netns, name, changes };
+        assert_eq!(wire(&end(&a, &good), &end(&b, &bad), 1500, 1).unwrap_err().object, "junk");
+        let socket = Socket::open_in(&netns).unwrap();
+        assert!(socket.index_of("a").is_err() && socket.index_of("b").is_err());
+        wire(&end(&a, &good), &end(&b, &[]), 1500, 1).unwrap();
+        assert!(socket.index_of("a").is_ok() && socket.index_of("b").is_ok());
+    }
+
+    #[test]
     fn a_batch_tells_all_its_failures_and_does_the_rest() {
         let held = netns::create().unwrap();
         let netns = Netns::acquire(held.as_raw_fd()).unwrap();
@@ -148,7 +182,11 @@ mod tests {
             &[
                 address("none", "10.0.0.1/24"),
                 address("a", "10.0.0.1/24"),
-                Change::Sysctl(Sysctl { name: "net.ipv4.no_such".into(), value: "1".into() }),
+                Change::Sysctl(Sysctl {
+                    name: "net.ipv4.no_such".into(),
+                    value: "1".into(),
+                    if_present: false,
+                }),
                 address("b", "junk"),
                 Change::Link(Link { name: "a".into(), up: Some(true), ..Link::default() }),
                 Change::Link(Link { name: "b".into(), mtu: Some(1), ..Link::default() }),
