@@ -1,4 +1,5 @@
 import { expandTemplate } from '@nsm/sdk/match/template.js'
+import fc from 'fast-check'
 import t from 'tap'
 
 const data = { nodeName: 'n1', 'a-b': 'x', app: 'pg' }
@@ -59,5 +60,20 @@ t.test('maps inside the data are reached by index only', (t) => {
 t.test('hostile texts are read in linear time', (t) => {
   const texts = ['{{'.repeat(2000), `{{${' '.repeat(4000)}`, `{{ index . "${'\\"'.repeat(1500)}`]
   for (const text of texts) t.equal(expandTemplate(text, data), text)
+  t.end()
+})
+
+t.test('any text is answered', (t) => {
+  const piece = fc.constantFrom('{{', '}}', '.', 'app', ' ', 'index', '"', '-', '`', 'x', '\\', '\n')
+  fc.assert(
+    fc.property(
+      fc.array(piece, { maxLength: 30 }).map((pieces) => pieces.join('')),
+      (text) => {
+        const value = expandTemplate(text, data)
+        if (!text.includes('{{') && value !== text) throw new Error(`${text} became ${value}`)
+      },
+    ),
+    { numRuns: 500 },
+  )
   t.end()
 })

@@ -1,4 +1,6 @@
 import { decodeRegistryPath, emptyPath, encodeRegistryPath } from '@nsm/sdk/registry/registry-path.js'
+import { NsmError } from '@nsm/sdk/errors.js'
+import fc from 'fast-check'
 import t from 'tap'
 
 t.test('is written as Go writes it', (t) => {
@@ -44,5 +46,30 @@ t.test('what is no path is refused', (t) => {
       { code: 'INVALID_ARGUMENT', message: /^metadata path/ },
       text.slice(0, 60),
     )
+  t.end()
+})
+
+t.test('any text is read or refused, and what was read is written back the same', (t) => {
+  const texts = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc
+      .record({
+        Index: fc.integer({ min: -1, max: 4 }),
+        PathSegments: fc.array(fc.record({ token: fc.string() }), { maxLength: 4 }),
+      })
+      .map((path) => JSON.stringify(path)),
+  )
+  fc.assert(
+    fc.property(texts, (text) => {
+      try {
+        const path = decodeRegistryPath(text)
+        t.same(decodeRegistryPath(encodeRegistryPath(path)), path)
+      } catch (err) {
+        if (!(err instanceof NsmError)) throw err
+      }
+    }),
+    { numRuns: 300 },
+  )
   t.end()
 })
