@@ -59,7 +59,7 @@ async function load(
     }),
   )
   const seconds = (performance.now() - begin) / 1_000
-  for (const { close } of clients) close()
+  for (const client of clients) client.close()
   return { latencies, seconds }
 }
 

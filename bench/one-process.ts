@@ -23,6 +23,7 @@ import { roundRobin } from '@nsm/sdk/elements/round-robin.js'
 import { sendFdServer } from '@nsm/sdk/elements/send-fd-server.js'
 import { silent } from '@nsm/sdk/log.js'
 import { openIdentity } from '@nsm/sdk/process/identity.js'
+import type { Service } from '@nsm/sdk/process/run.js'
 import { tokenGenerator } from '@nsm/sdk/token-generator.js'
 import { dialer, type Dialer } from '@nsm/sdk/transport/client.js'
 import { startServer } from '@nsm/sdk/transport/server.js'
@@ -64,40 +65,35 @@ export async function oneProcess(): Promise<OneProcess> {
     NSM_CONNECT_TO: socket('nsmgr.sock'),
   })
 
+  const running = (service: Service): void => void undo.push(() => service.close(AbortSignal.timeout(1_000)))
+
   await identity('registry')
   const registryEnv = { ...common('registry'), NSM_LISTEN_ON: socket('registry.sock') }
-  const registry = await startRegistry(registryConfig.parse(registryEnv), silent, never)
-  undo.push(() => registry.close(AbortSignal.timeout(1_000)))
-
+  running(await startRegistry(registryConfig.parse(registryEnv), silent, never))
   await identity('nsmgr')
+  const listenOn = `${socket('nsmgr.sock')},tcp://127.0.0.1:0`
   const managerEnv = {
     ...common('nsmgr'),
-    NSM_LISTEN_ON: `${socket('nsmgr.sock')},tcp://127.0.0.1:0`,
+    NSM_LISTEN_ON: listenOn,
     NSM_REGISTRY_URL: socket('registry.sock'),
   }
-  const manager = await startManager(managerConfig.parse(managerEnv), silent, never)
-  undo.push(() => manager.close(AbortSignal.timeout(1_000)))
-
+  running(await startManager(managerConfig.parse(managerEnv), silent, never))
   await identity('forwarder')
   undo.push(await forwarderWithoutWiring(socket))
 
   await identity('endpoint')
-  const endpointEnv = {
-    ...common('endpoint'),
-    NSM_BASE_DIR: folder,
-    NSM_SERVICE_NAMES: 'bench',
-    NSM_CIDR_PREFIX: '172.16.0.0/16',
-  }
-  const endpoint = await startIcmpResponder(icmpResponderConfig.parse(endpointEnv), silent, never)
-  undo.push(() => endpoint.close(AbortSignal.timeout(1_000)))
+  const pool = { NSM_BASE_DIR: folder, NSM_SERVICE_NAMES: 'bench', NSM_CIDR_PREFIX: '172.16.0.0/16' }
+  running(
+    await startIcmpResponder(icmpResponderConfig.parse({ ...common('endpoint'), ...pool }), silent, never),
+  )
 
   return {
     async client(name) {
       await identity(name)
-      const { dialled, close } = await sessions(socket)
+      const session = await sessions(socket)
       const service: ClientChain = clientChain({
         name,
-        dial: dialled.dial,
+        dial: session.dialled.dial,
         url: socket('nsmgr.sock'),
         authorize: true,
       })
@@ -105,7 +101,7 @@ export async function oneProcess(): Promise<OneProcess> {
         service,
         close() {
           service.stop()
-          close()
+          session.close()
         },
       }
     },
@@ -136,7 +132,8 @@ async function sessions(socket: (name: string) => string): Promise<Sessions> {
 
 /** The forwarder's chain less the elements that touch the kernel. */
 async function forwarderWithoutWiring(socket: (name: string) => string): Promise<() => Promise<void>> {
-  const { source, dialled, close } = await sessions(socket)
+  const session = await sessions(socket)
+  const { source, dialled } = session
   const url = socket('nsmgr.sock')
   const lookups = remoteRegistries({ dial: dialled.dial, url, descriptors: native })
   const client = clientChain({ name: 'forwarder', dial: dialled.dial })
@@ -174,6 +171,6 @@ async function forwarderWithoutWiring(socket: (name: string) => string): Promise
     client.stop()
     server.close()
     await listening.close(1_000)
-    close()
+    session.close()
   }
 }
