@@ -1,11 +1,9 @@
 import { NsmError } from '@nsm/sdk/errors.js'
-import { taskQueue } from '@nsm/sdk/registry/task-queue.js'
 import { turns } from '@nsm/sdk/registry/turns.js'
 import fc from 'fast-check'
 import t from 'tap'
-import { settled } from '../../kit/settled.ts'
 
-t.test('turns: one at a time per name, in order, whatever fails or gives up', async () => {
+t.test('one at a time per name, in order, whatever fails or gives up', async () => {
   const call = fc.record({ name: fc.constantFrom('a', 'b'), fails: fc.boolean(), givesUp: fc.boolean() })
   await fc.assert(
     fc.asyncProperty(fc.array(call, { maxLength: 20 }), async (calls) => {
@@ -39,7 +37,7 @@ t.test('turns: one at a time per name, in order, whatever fails or gives up', as
   )
 })
 
-t.test('turns: nothing is left of a name whose calls are over', async (t) => {
+t.test('nothing is left of a name whose calls are over', async (t) => {
   const queue = turns(0)
   await queue.run('a', undefined, async () => {
     await t.rejects(
@@ -54,25 +52,4 @@ t.test('turns: nothing is left of a name whose calls are over', async (t) => {
       code: 'CANCELLED',
     },
   )
-})
-
-t.test('tasks run in order, a few at a time, also those added later', async (t) => {
-  const queue = taskQueue(2)
-  const order: number[] = []
-  const ends: (() => void)[] = []
-  const add = (n: number): void =>
-    queue.add(async () => {
-      order.push(n)
-      await new Promise<void>((resolve) => ends.push(resolve))
-    })
-  for (const n of [0, 1, 2]) add(n)
-  t.same(order, [0, 1])
-  ends[1]?.()
-  await settled()
-  t.same(order, [0, 1, 2])
-  for (const end of ends) end()
-  await settled()
-  add(3)
-  t.same(order, [0, 1, 2, 3])
-  for (const end of ends) end()
 })
