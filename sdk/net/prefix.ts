@@ -82,31 +82,34 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
 }
 
 function readAddress(text: string): Address | undefined {
-  if (isIPv4(text)) return { family: 4, value: dotted(text) }
+  if (isIPv4(text)) return { family: 4, value: BigInt(dotted(text)) }
   if (!isIPv6(text) || text.includes('%')) return undefined
   return { family: 6, value: readIPv6(text) }
 }
 
-function dotted(text: string): bigint {
-  return text.split('.').reduce((value, octet) => (value << 8n) | BigInt(octet), 0n)
+function dotted(text: string): number {
+  return text.split('.').reduce((value, octet) => value * 256 + Number(octet), 0)
 }
 
 /** `text` is valid: node:net has looked at it. */
 function readIPv6(text: string): bigint {
   const [head = '', tail] = text.split('::')
   const left = groupsOf(head)
-  const right = tail === undefined ? [] : groupsOf(tail)
-  const zeros = Array.from({ length: 8 - left.length - right.length }, () => 0n)
-  return [...left, ...zeros, ...right].reduce((value, group) => (value << 16n) | group, 0n)
+  const right = tail === undefined ? '' : groupsOf(tail)
+  return BigInt(`0x${left}${'0'.repeat(32 - left.length - right.length)}${right}`)
 }
 
-function groupsOf(text: string): bigint[] {
-  if (text === '') return []
-  return text.split(':').flatMap((group) => {
-    if (!group.includes('.')) return [BigInt(`0x${group}`)]
-    const value = dotted(group)
-    return [value >> 16n, value & 0xffffn]
-  })
+/** The groups' hexadecimal digits, four each. */
+function groupsOf(text: string): string {
+  if (text === '') return ''
+  const groups = text.split(':')
+  return groups
+    .map((group) => (group.includes('.') ? hex(dotted(group), 8) : group.padStart(4, '0')))
+    .join('')
+}
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, '0')
 }
 
 function isMapped(address: Address): boolean {
