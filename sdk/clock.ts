@@ -6,10 +6,15 @@ export interface Clock {
   after(ms: number, run: () => void): () => void
 }
 
-/** Longest delay that a Node timer takes; a longer wait is made of several. */
-const maxTimerMs = 2_147_483_647
+/** Up to here a timer has exactly its delay. */
+const exactMs = 1_024
+/** Binary logarithm of the longest delay that a Node timer takes. */
+const longestLog = 30
 
-/** The machine's clock. */
+/**
+ * The machine's clock. Node keeps a list for each delay that was ever asked for, until that delay has passed: so that a million different ones
+ * don't stay in memory after their timers are gone, a long wait is made of some whose delays are powers of two.
+ */
 export const systemClock: Clock = {
   now: () => Date.now(),
   after(ms, run) {
@@ -17,7 +22,10 @@ export const systemClock: Clock = {
     let timer: NodeJS.Timeout
     const arm = (): void => {
       const left = due - Date.now()
-      timer = left > maxTimerMs ? setTimeout(arm, maxTimerMs) : setTimeout(run, Math.max(0, left))
+      timer =
+        left > exactMs
+          ? setTimeout(arm, 2 ** Math.min(longestLog, Math.floor(Math.log2(left))))
+          : setTimeout(run, Math.max(0, Math.ceil(left)))
       timer.unref()
     }
     arm()

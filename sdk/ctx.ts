@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { systemClock, type Clock } from './clock.ts'
 import { NsmError } from './errors.ts'
 import { silent, type Logger } from './log.ts'
@@ -28,7 +29,9 @@ export interface Ctx {
   readonly values: ReadonlyMap<Key<unknown>, unknown>
 }
 
+/** Every context without a caller waits on it, so it has many listeners at a time. */
 const never = new AbortController().signal
+setMaxListeners(0, never)
 
 /** A context without caller, deadline or values. */
 export function background(options: { log?: Logger; clock?: Clock; signal?: AbortSignal } = {}): Ctx {

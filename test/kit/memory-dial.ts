@@ -87,12 +87,20 @@ function remoteTo(session: Session): Omit<Remote, 'release'> {
       ),
     async *monitor(ctx, selector) {
       const sent = MonitorScopeSelector.decode(MonitorScopeSelector.encode(selector).finish())
-      const signal = AbortSignal.any([ctx.signal, alive.signal])
-      const served = servedCtx(session, { ...ctx, signal })
-      for await (const event of monitor.monitor(served, sent)) {
-        yield ConnectionEvent.decode(ConnectionEvent.encode(event).finish())
+      const stream = new AbortController()
+      const end = (): void => stream.abort(ctx.signal.aborted ? ctx.signal.reason : alive.signal.reason)
+      const sources = [ctx.signal, alive.signal]
+      for (const source of sources) source.addEventListener('abort', end)
+      if (sources.some(({ aborted }) => aborted)) end()
+      const { signal } = stream
+      try {
+        for await (const event of monitor.monitor(servedCtx(session, { ...ctx, signal }), sent)) {
+          yield ConnectionEvent.decode(ConnectionEvent.encode(event).finish())
+        }
+        if (signal.aborted) throw NsmError.from(signal.reason)
+      } finally {
+        for (const source of sources) source.removeEventListener('abort', end)
       }
-      if (signal.aborted) throw NsmError.from(signal.reason)
     },
     networkServices: registryChain([]),
     networkServiceEndpoints: registryChain([]),
