@@ -10,7 +10,7 @@ import { startManager } from '@nsm/nsmgr/manager.js'
 import { registryConfig } from '@nsm/registry/config.js'
 import { startRegistry } from '@nsm/registry/registry.js'
 import type { NetworkService } from '@nsm/sdk/chain.js'
-import { clientChain, type ClientChain } from '@nsm/sdk/chains/client.js'
+import { clientChain } from '@nsm/sdk/chains/client.js'
 import { registryClient } from '@nsm/sdk/chains/registry-client.js'
 import { remoteRegistries } from '@nsm/sdk/chains/remote-registries.js'
 import { serverChain } from '@nsm/sdk/chains/server.js'
@@ -90,23 +90,30 @@ export async function oneProcess(): Promise<OneProcess> {
   return {
     async client(name) {
       await identity(name)
-      const session = await sessions(socket)
-      const service: ClientChain = clientChain({
-        name,
-        dial: session.dialled.dial,
-        url: socket('nsmgr.sock'),
-        authorize: true,
-      })
-      return {
-        service,
-        close() {
-          service.stop()
-          session.close()
-        },
-      }
+      return clientOf(name, socket)
     },
     async close() {
       for (const step of undo.toReversed()) await step()
+    },
+  }
+}
+
+async function clientOf(
+  name: string,
+  socket: (name: string) => string,
+): Promise<{ service: NetworkService; close(): void }> {
+  const session = await sessions(socket)
+  const service = clientChain({
+    name,
+    dial: session.dialled.dial,
+    url: socket('nsmgr.sock'),
+    authorize: true,
+  })
+  return {
+    service,
+    close() {
+      service.stop()
+      session.close()
     },
   }
 }
