@@ -1,9 +1,12 @@
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import net from 'node:net'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { anyId, oneOf } from '@nsm/spiffe/authorise.js'
 import { startAuthority } from '@nsm/spiffe/authority/authority.js'
+import type { SpiffeError } from '@nsm/spiffe/errors.js'
 import { parseSpiffeId } from '@nsm/spiffe/spiffe-id.js'
 import { secureClientSocket, secureServerSocket } from '@nsm/spiffe/tls.js'
 import { verifyChain } from '@nsm/spiffe/verify.js'
@@ -134,6 +137,44 @@ function tests(binary: string): void {
     socket.destroy()
     const choosy = secureClientSocket(net.connect(socketPath), source, oneOf('spiffe://k8s.nsm/other'), never)
     await t.rejects(choosy, { code: 'PERMISSION_DENIED' })
+  })
+
+  t.test('our client takes its identity from a Workload API on grpc-go, and rotates with it', async (t) => {
+    const socketPath = path.join(await mkdtemp(path.join(tmpdir(), 'go-agent-')), 'agent.sock')
+    t.teardown(async () => rm(path.dirname(socketPath), { recursive: true, force: true }))
+    const agent = start(t, 'agent', socketPath)
+    await agent.next()
+    const problems: SpiffeError[] = []
+    let onProblem: (() => void) | undefined
+    const source = await x509Source({
+      address: `unix://${socketPath}`,
+      onProblem(err) {
+        problems.push(err)
+        onProblem?.()
+      },
+    })
+    t.teardown(() => source.close())
+    const prove = (): string =>
+      verifyChain(source.current.svids[0].certificates, source.current.bundles, Date.now()).id
+    t.equal(prove(), 'spiffe://go.test/workload')
+    const before = source.current.svids[0].certificates[0].fingerprint256
+
+    const changed = new Promise<void>((resolve) => void source.onChange(() => resolve()))
+    agent.stdin.write('rotate\n')
+    await changed
+    t.equal(prove(), 'spiffe://go.test/workload')
+    t.not(source.current.svids[0].certificates[0].fingerprint256, before)
+
+    const denied = new Promise<void>((resolve) => (onProblem = resolve))
+    agent.stdin.write('deny\n')
+    await denied
+    t.match(problems, [{ code: 'PERMISSION_DENIED', message: /100% gone – denied/ }])
+    t.throws(() => source.current, { code: 'PERMISSION_DENIED' })
+
+    const back = new Promise<void>((resolve) => void source.onChange(() => resolve()))
+    agent.stdin.write('rotate\n')
+    await back
+    t.equal(prove(), 'spiffe://go.test/workload')
   })
 
   t.test('both come to the same verdict on SVIDs', async (t) => {

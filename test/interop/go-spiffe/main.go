@@ -22,7 +22,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail(fmt.Errorf("usage: go-spiffe-interop watch|bundles|verify|ids|serve|dial [arguments]"))
+		fail(fmt.Errorf("usage: go-spiffe-interop watch|bundles|verify|ids|serve|agent|dial [arguments]"))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -40,6 +40,8 @@ func main() {
 	case "serve":
 		go untilStdinEnds(cancel)
 		serve(ctx, args[0], args[1])
+	case "agent":
+		agent(args[0])
 	case "dial":
 		dial(ctx, args[0], args[1])
 	default:

@@ -1,0 +1,44 @@
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { listenUnix } from '@nsm/native/unix-socket.js'
+import { startAuthority } from '@nsm/spiffe/authority/authority.js'
+import type { Caller } from '@nsm/spiffe/authority/subscribers.js'
+import { x509Source } from '@nsm/spiffe/workload-api.js'
+import t from 'tap'
+
+t.test('the kernel tells who a caller is', async (t) => {
+  const folder = await mkdtemp(path.join(tmpdir(), 'authority-'))
+  t.teardown(async () => rm(folder, { recursive: true }))
+  const socketPath = path.join(folder, 'agent.sock')
+  const callers: Caller[] = []
+  const attest = async (caller: Caller): Promise<string> => {
+    callers.push(caller)
+    return `spiffe://k8s.nsm/pid/${caller.pid}`
+  }
+  const authority = await startAuthority({ trustDomain: 'k8s.nsm', socketPath, listen: listenUnix, attest })
+  t.teardown(async () => authority.close())
+  t.equal((await stat(socketPath)).mode & 0o777, 0o777)
+
+  const address = `unix://${socketPath}`
+  const source = await x509Source({ address })
+  t.teardown(() => source.close())
+  t.equal(source.current.svids[0].id, `spiffe://k8s.nsm/pid/${process.pid}`)
+  const ownNetns = (await stat('/proc/self/ns/net', { bigint: true })).ino
+  t.same(callers, [
+    { pid: process.pid, uid: process.getuid?.(), gid: process.getgid?.(), netnsInode: ownNetns },
+  ])
+
+  const server = fileURLToPath(new URL('../examples/server.js', import.meta.url))
+  const env = { ...process.env, SPIFFE_ENDPOINT_SOCKET: address }
+  const child = spawn(process.execPath, [server, path.join(folder, 's')], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(() => child.kill())
+  const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  t.equal(line.toString(), `spiffe://k8s.nsm/pid/${child.pid} listens\n`)
+})
