@@ -105,10 +105,10 @@ t.test('a failing readiness probe is told, a failing liveness probe kills', asyn
   await pass(clock, 0)
   t.equal(container.status.ready, true)
   sicken('sick')
-  for (let i = 0; i < 3; i++) await pass(clock, 1_000)
+  for (let i = 0; i < 2; i++) await pass(clock, 1_000)
   t.match(container.status, { ready: false })
   t.strictSame(launched[0]?.signals, ['SIGKILL'])
-  t.match(container.status.message, /liveness probe failed: sick|sick/)
+  t.match(container.status.message, 'liveness probe failed: sick')
 })
 
 t.test('stopping asks first and kills after the grace period', async (t) => {
