@@ -1,7 +1,7 @@
 //! Deleting links: the slow side of wiring. The kernel blocks the caller for RCU grace periods (16–20 ms) after the links are gone.
 
 use crate::encode;
-use crate::message::{messages, u32_at};
+use crate::message::{messages, u32_at, Received};
 use crate::netns::Netns;
 use crate::pool::Pool;
 use crate::rtnetlink::Socket;
@@ -83,7 +83,7 @@ impl Deleter {
     fn serve(&self, key: (u64, u64), batch: Vec<Wanted>) {
         let names: HashSet<String> = batch.iter().flat_map(|w| w.names.iter().cloned()).collect();
         let result = match batch.first() {
-            Some(first) => self.delete_batch(&first.netns, names),
+            Some(first) => caught(|| self.delete_batch(&first.netns, names)),
             None => Ok(()),
         };
         let next = {
@@ -126,10 +126,7 @@ impl Deleter {
         let answer: Arc<Mutex<Option<Outcome<()>>>> = Arc::default();
         let (told, round, socket) = (Arc::clone(&answer), links.to_vec(), Socket::open_in(netns)?);
         self.0.senders.run(move || {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| send(&socket, &round)))
-                .unwrap_or_else(|_| {
-                    Err(Failure::new(libc::EIO, "RTM_DELLINK", "thread").with_detail("panicked"))
-                });
+            let result = caught(|| send(&socket, &round));
             drop(socket);
             *told.lock().unwrap_or_else(|p| p.into_inner()) = Some(result);
         })?;
@@ -149,6 +146,12 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<(u64, u64), Vec<Wanted>>> {
         self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// Whatever happens, somebody waits for an answer, and others for their turn.
+fn caught(body: impl FnOnce() -> Outcome<()>) -> Outcome<()> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body))
+        .unwrap_or_else(|_| Err(Failure::new(libc::EIO, "RTM_DELLINK", "thread").with_detail("panicked")))
 }
 
 fn take(held: &Mutex<Vec<Wanted>>) -> Vec<Wanted> {
@@ -177,7 +180,9 @@ fn note_gone(listen: &Socket, buffer: &mut [u8], left: &mut HashSet<u32>) {
     }
     // Overrun (ENOBUFS) loses notifications: the sender's own answer then ends the wait.
     let Ok(length) = listen.receive(buffer) else { return };
-    for message in messages(&buffer[..length]).filter(|m| m.kind == libc::RTM_DELLINK) {
+    // One of the bridge family only says that a link has left its bridge.
+    let is_deletion = |m: &Received<'_>| m.kind == libc::RTM_DELLINK && m.payload.first() == Some(&0);
+    for message in messages(&buffer[..length]).filter(is_deletion) {
         if let Some(index) = u32_at(message.payload, 4) {
             left.remove(&index);
         }
