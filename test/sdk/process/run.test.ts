@@ -10,13 +10,17 @@ const program = new URL('../../kit/example-process.js', import.meta.url).pathnam
 interface Running {
   readonly child: ChildProcess
   readonly lines: Record<string, unknown>[]
+  /** What Node or V8 wrote beside the log. */
+  readonly complaints: () => string
   readonly said: (msg: string) => Promise<void>
   readonly ended: () => Promise<number | null>
 }
 
 function start(t: Test, env: Record<string, string> = {}): Running {
-  const child = spawn(process.execPath, [program], { env: { ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [program], { env: { ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => child.kill('SIGKILL'))
+  let complaints = ''
+  child.stderr.on('data', (chunk) => (complaints += String(chunk)))
   const lines: Record<string, unknown>[] = []
   const reader = createInterface({ input: child.stdout })
   const gone = once(reader, 'close')
@@ -28,6 +32,7 @@ function start(t: Test, env: Record<string, string> = {}): Running {
   return {
     child,
     lines,
+    complaints: () => complaints,
     said: async (msg) => {
       while (!lines.some((line) => line['msg'] === msg)) {
         if ((await Promise.race([once(reader, 'said'), gone.then(() => 'gone')])) === 'gone') {
@@ -44,7 +49,7 @@ function start(t: Test, env: Record<string, string> = {}): Running {
 }
 
 t.test('SIGTERM ends it in good order', async (t) => {
-  const { child, lines, said, ended } = start(t)
+  const { child, lines, said, ended, complaints } = start(t)
   await said('ready')
   child.kill('SIGTERM')
   t.equal(await ended(), 0)
@@ -53,6 +58,7 @@ t.test('SIGTERM ends it in good order', async (t) => {
     { msg: 'stopping', reason: 'SIGTERM' },
     { msg: 'stopped' },
   ])
+  t.equal(complaints(), '', 'V8 knows the flag that caps its young generation')
 })
 
 t.test('a service that does not close is left behind, and so is a start that never ends', async (t) => {
