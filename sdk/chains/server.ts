@@ -1,6 +1,7 @@
 import { chain, type ConnectionMonitor, type Element, type NetworkService } from '../chain.ts'
 import { authorizeServer } from '../elements/authorize.ts'
 import { begin, type BeginOptions } from '../elements/begin.ts'
+import { limit, type LimitOptions } from '../elements/limit.ts'
 import { logOutcome, type Outcome } from '../elements/log-outcome.ts'
 import { metadata } from '../elements/metadata.ts'
 import { monitor, type MonitorOptions } from '../elements/monitor.ts'
@@ -19,7 +20,10 @@ export interface ServerChainOptions {
   readonly elements: readonly Element[]
   /** Default `serverPolicies`. */
   readonly policies?: readonly Policy<TokenPath>[]
+  /** Of the process as a whole. */
   readonly limits?: BeginOptions
+  /** Of each caller. */
+  readonly callerLimits?: LimitOptions
   readonly monitor?: MonitorOptions
   /** Told of each call that ended. */
   readonly observe?: (outcome: Outcome) => void
@@ -44,6 +48,7 @@ export function serverChain(options: ServerChainOptions): ServerChain {
     begin('server', options.limits),
     updateToken(options.tokens),
     authorizeServer(options.policies),
+    limit(options.callerLimits),
     metadata('server'),
     timeouts,
     monitored.element,

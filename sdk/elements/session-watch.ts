@@ -11,6 +11,9 @@ export interface SessionWatch {
   stop(): void
 }
 
+/** How long a stream waits for the next connection, when the last one has left. */
+const lingerMs = 5_000
+
 interface Listening {
   readonly id: string
   readonly index: number
@@ -19,12 +22,13 @@ interface Listening {
 
 /**
  * Opens a stream about all connections with the own segment `name`, over the remote's session (§1.9: an empty id fits all).
- * It is over when the last connection has left, or when the stream ends: then `over` is called, and nothing may be added any more.
+ * It is over some time after the last connection has left, or when the stream ends: then `over` is called, and nothing may be added any more.
  */
 export function sessionWatch(ctx: Ctx, remote: Remote, name: string, over: () => void): SessionWatch {
   const listening = new Map<string, Listening>()
   const stream = new AbortController()
   const { signal } = stream
+  let unlinger = (): void => undefined
   const quiet = background({ log: ctx.log, clock: ctx.clock, signal })
 
   function tell(event: ConnectionEvent): void {
@@ -54,13 +58,20 @@ export function sessionWatch(ctx: Ctx, remote: Remote, name: string, over: () =>
     add({ id, path }, listener) {
       const one: Listening = { id, index: path?.index ?? 0, listener }
       listening.set(id, one)
+      unlinger()
       return () => {
         if (listening.get(id) === one) listening.delete(id)
         if (listening.size > 0) return
-        over()
-        stream.abort()
+        unlinger()
+        unlinger = ctx.clock.after(lingerMs, () => {
+          over()
+          stream.abort()
+        })
       }
     },
-    stop: () => stream.abort(),
+    stop() {
+      unlinger()
+      stream.abort()
+    },
   }
 }

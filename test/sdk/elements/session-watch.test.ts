@@ -6,6 +6,7 @@ import { sessionWatch } from '@nsm/sdk/elements/session-watch.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Remote } from '@nsm/sdk/transport/remote.js'
 import t from 'tap'
+import { handClock } from '../../kit/clock.ts'
 import { settled } from '../../kit/settled.ts'
 
 const connOf = (id: string, index: number, state: State = State.UP): Connection =>
@@ -38,16 +39,17 @@ function world() {
     },
   } as unknown as Remote
   const heard: string[] = []
+  const clock = handClock()
   const listener = (name: string) => ({
     told: ({ id, state, path }: Connection) => void heard.push(`${name} ${id} ${state} ${path?.index}`),
     lost: () => void heard.push(`${name} lost`),
   })
-  const watch = sessionWatch(background(), remote, 'own', () => ended.count++)
+  const watch = sessionWatch(background({ clock }), remote, 'own', () => ended.count++)
   const tell = async (type: ConnectionEvent['type'], conn: Connection): Promise<void> => {
     queue.push({ type, connections: { [conn.id]: conn } })
     await settled()
   }
-  return { queue, selectors, ended, heard, listener, watch, tell }
+  return { clock, queue, selectors, ended, heard, listener, watch, tell }
 }
 
 t.test('one stream serves all connections, each hears of its own', async (t) => {
@@ -63,8 +65,8 @@ t.test('one stream serves all connections, each hears of its own', async (t) => 
   watch.stop()
 })
 
-t.test('ends with its last connection, which then hears nothing', async (t) => {
-  const { ended, heard, listener, watch } = world()
+t.test('ends some time after its last connection, which then hears nothing', async (t) => {
+  const { clock, ended, heard, listener, watch } = world()
   const [stopA, stopB] = [watch.add(ownOf('a'), listener('a')), watch.add(ownOf('b'), listener('b'))]
   const again = watch.add(ownOf('a'), listener('a again'))
   stopA()
@@ -72,6 +74,13 @@ t.test('ends with its last connection, which then hears nothing', async (t) => {
   await settled()
   t.same(ended, { count: 0, streams: 1 }, 'the newer one is still there')
   again()
+  clock.advance(4_999)
+  const late = watch.add(ownOf('c'), listener('c'))
+  clock.advance(5_000)
+  await settled()
+  t.same(ended, { count: 0, streams: 1 }, 'one came in time')
+  late()
+  clock.advance(5_000)
   t.equal(ended.count, 1, 'at once, so that nobody joins a dead stream')
   await settled()
   t.equal(ended.streams, 0)
