@@ -66,7 +66,13 @@ export async function startManager(
       health: health(servedNames),
     },
   })
-  const ops = await opsServer({ listenOn: config.opsListenOn, checks: checks(), metrics })
+  const ready = checks()
+  ready.add('identity', () =>
+    Date.parse(source.current.svids[0].certificates[0].validTo) > Date.now()
+      ? undefined
+      : 'the SVID has expired',
+  )
+  const ops = await opsServer({ listenOn: config.opsListenOn, checks: ready, metrics })
   log.info({ urls: server.urls, public_url: publicUrl(config.listenOn), ops: ops.address }, 'listening')
 
   return {

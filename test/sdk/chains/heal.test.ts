@@ -1,4 +1,5 @@
-import { State } from '@nsm/api/gen/connection.js'
+import { once } from 'node:events'
+import { ConnectionEventType, State } from '@nsm/api/gen/connection.js'
 import t from 'tap'
 import { recording } from '../../kit/elements.ts'
 import { ask, mesh, within } from '../../kit/mesh.ts'
@@ -70,6 +71,37 @@ t.test('packets that do not pass are a loss, although all hops are up', async (t
   passes = false
   await until('it is closed and asked for again', () => seen.closes.length === 1 && nse.counts().up === 1)
   t.same(losses, ['data plane'])
+})
+
+t.test('a next hop that asks for a refresh gets one at once', async (t) => {
+  const m = await mesh(t)
+  const seen = recording()
+  const { service, svid } = m.hop('nse', undefined, { elements: [seen.element] })
+  let asksForRefresh = (): void => undefined
+  const asked = new Promise<void>((resolve) => (asksForRefresh = resolve))
+  let streams = 0
+  m.network.listen('mem://asking', {
+    svid,
+    service,
+    monitor: {
+      async *monitor(ctx) {
+        const first = streams++ === 0
+        yield { type: ConnectionEventType.INITIAL_STATE_TRANSFER, connections: {} }
+        if (first) {
+          await asked
+          const [conn] = seen.requests
+          if (conn === undefined) throw new Error('nobody has asked')
+          const state = State.REFRESH_REQUESTED
+          yield { type: ConnectionEventType.UPDATE, connections: { [conn.id]: { ...conn, state } } }
+        }
+        await once(ctx.signal, 'abort')
+      },
+    },
+  })
+  await m.client('asking', { heal: {} }).request(within(), ask())
+  asksForRefresh()
+  await until('it is asked again', () => seen.requests.length === 2)
+  t.equal(seen.closes.length, 0)
 })
 
 t.test('a check that takes too long is negative', async (t) => {
