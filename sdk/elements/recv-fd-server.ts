@@ -13,7 +13,7 @@ export interface RecvFdServerOptions {
   readonly ownNetnsOnly?: boolean
   /** Longest wait for a descriptor, within the caller's deadline; default 15 s. */
   readonly waitMs?: number
-  /** The same for Close, which goes on without; default 1 s. */
+  /** The same for Close, which goes on without; default 250 ms: senders of ours and of upstream send it with the call. */
   readonly closeWaitMs?: number
 }
 
@@ -25,7 +25,7 @@ export interface RecvFdServerOptions {
  * connection, which is waited for. A path is refused (PERMISSION_DENIED), and so is everything that is not a pod's network namespace.
  */
 export function recvFdServer(options: RecvFdServerOptions): Element {
-  const { native, waitMs = 15_000, closeWaitMs = 1000 } = options
+  const { native, waitMs = 15_000, closeWaitMs = 250 } = options
   const opening = openerOf(native, peerNetns(native, options.ownNetnsOnly === true))
 
   return {
