@@ -1,48 +1,34 @@
 import type { Command } from 'commander'
+import { NsmError } from '@nsm/sdk/errors.js'
 import { controlOf } from '../mesh/control-client.ts'
 import { folderOf, paths } from '../mesh/options.ts'
 import { connectionsTable, pathsText } from '../output/connections.ts'
 import { partsTable } from '../output/objects.ts'
 import type { Context } from './context.ts'
 import { execIn } from './exec.ts'
+import { findPod } from './find-pod.ts'
 import { findLog, showLog } from './logs.ts'
 
-interface Named {
+interface Given {
   readonly name: string
-  readonly namespace: string
+  readonly namespace?: string
+  readonly container?: string
 }
 
 const meshOption = ['--name <name>', 'name of the mesh', 'local'] as const
-const namespaceOption = ['-n, --namespace <namespace>', 'namespace of the pod', 'default'] as const
+const namespaceOption = ['-n, --namespace <namespace>', 'namespace of the pod'] as const
 
-/** `nsm status`, `nsm exec`, `nsm logs`, `nsm down`. */
+/** `nsm status`, `nsm exec`, `nsm logs`. */
 export function inspectCommands(program: Command, context: Context): void {
-  const { terminal } = context
   program
     .command('status')
-    .description('show the connections of a pod, or of all, and the parts of the mesh')
+    .description('show the connections of a pod, hop by hop, or of all, and the parts of the mesh')
     .argument('[pod]', 'name of a pod')
-    .option('-n, --namespace <namespace>', 'namespace of the pods')
     .option('-o, --output <format>', 'table or json', 'table')
+    .option(...namespaceOption)
     .option(...meshOption)
-    .action(async (pod: string | undefined, given: { name: string; namespace?: string; output: string }) => {
-      const control = controlOf(given.name)
-      const { namespace } = given
-      const chosen = {
-        ...(namespace === undefined ? {} : { namespace }),
-        ...(pod === undefined ? {} : { pod }),
-      }
-      const connections = await control('connections', chosen)
-      const mesh = await control('mesh', undefined)
-      if (given.output === 'json') {
-        terminal.out(
-          `${JSON.stringify(pod === undefined ? { mesh, connections } : connections, undefined, 2)}\n`,
-        )
-        return
-      }
-      if (pod === undefined) terminal.out(`${partsTable(mesh)}\n`)
-      terminal.out(connections.length === 0 ? noConnections(pod) : connectionsTable(connections, Date.now()))
-      if (pod !== undefined) terminal.out(pathsText(connections))
+    .action(async (pod: string | undefined, given: Given & { output: string }) => {
+      await (pod === undefined ? meshStatus(context, given) : podStatus(context, pod, given))
     })
   program
     .command('exec')
@@ -52,10 +38,11 @@ export function inspectCommands(program: Command, context: Context): void {
     .option('-c, --container <container>', 'container; default: the first one')
     .option(...namespaceOption)
     .option(...meshOption)
-    .action(async (pod: string, argv: string[], given: Named & { container?: string }) => {
-      const { namespace, container } = given
-      const target = { namespace, pod, ...(container === undefined ? {} : { container }) }
-      context.exit(await execIn(await controlOf(given.name)('exec', target), argv))
+    .action(async (pod: string, argv: string[], { name, namespace, container }: Given) => {
+      const control = controlOf(name)
+      const found = await findPod(control, pod, namespace)
+      const target = await control('exec', { ...found, ...(container === undefined ? {} : { container }) })
+      context.exit(await execIn(target, argv))
     })
   program
     .command('logs')
@@ -65,18 +52,44 @@ export function inspectCommands(program: Command, context: Context): void {
     .option('-f, --follow', 'go on with what comes')
     .option(...namespaceOption)
     .option(...meshOption)
-    .action(async (wanted: string, given: Named & { container?: string; follow?: boolean }) => {
-      const { namespace, container } = given
-      const log = { name: wanted, namespace, ...(container === undefined ? {} : { container }) }
-      const path = await findLog(paths(folderOf(given.name)).logs, log)
-      await showLog(path, given.follow === true ? context.signal : undefined, (chunk) =>
-        process.stdout.write(chunk),
-      )
+    .action(async (wanted: string, given: Given & { follow?: boolean }) => {
+      const path = await findLog(paths(folderOf(given.name)).logs, { ...given, name: wanted })
+      const follow = given.follow === true ? context.signal : undefined
+      await showLog(path, follow, (chunk) => process.stdout.write(chunk))
     })
 }
 
-function noConnections(pod: string | undefined): string {
-  return pod === undefined
-    ? 'no pod has a connection: annotate one with networkservicemesh.io: kernel://SERVICE/nsm-1\n'
-    : `pod ${pod} has no sidecar: it isn't there (see \`nsm get pods\`), or isn't annotated with networkservicemesh.io\n`
+async function meshStatus({ terminal }: Context, given: Given & { output: string }): Promise<void> {
+  const control = controlOf(given.name)
+  const { namespace } = given
+  const mesh = await control('mesh', undefined)
+  const connections = await control('connections', namespace === undefined ? {} : { namespace })
+  if (given.output === 'json') {
+    terminal.out(`${JSON.stringify({ mesh, connections }, undefined, 2)}\n`)
+    return
+  }
+  terminal.out(`${partsTable(mesh)}\n`)
+  const none = 'no pod has a connection: annotate one with networkservicemesh.io: kernel://SERVICE/nsm-1\n'
+  terminal.out(connections.length === 0 ? none : connectionsTable(connections, Date.now()))
+}
+
+async function podStatus(
+  { terminal }: Context,
+  word: string,
+  given: Given & { output: string },
+): Promise<void> {
+  const control = controlOf(given.name)
+  const { namespace, pod } = await findPod(control, word, given.namespace)
+  const connections = await control('connections', { namespace, pod })
+  if (connections.length === 0)
+    throw new NsmError(
+      'NOT_FOUND',
+      `pod ${namespace}/${pod} has no sidecar: it isn't there (see \`nsm get pods\`), or isn't annotated with networkservicemesh.io`,
+    )
+  if (given.output === 'json') {
+    terminal.out(`${JSON.stringify(connections, undefined, 2)}\n`)
+    return
+  }
+  terminal.out(connectionsTable(connections, Date.now()))
+  terminal.out(pathsText(connections))
 }

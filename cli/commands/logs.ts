@@ -6,32 +6,49 @@ import { NsmError } from '@nsm/sdk/errors.js'
 const pollMs = 200
 const chunkBytes = 65_536
 
-/** Finds the log of a part (`nsmgr-node-1`, `mesh`) or of a pod's container; the file's path. */
-export async function findLog(
-  folder: string,
-  wanted: { readonly name: string; readonly namespace: string; readonly container?: string },
-): Promise<string> {
-  const { name, namespace, container } = wanted
+/** What log is wanted: of a part (`nsmgr-node-1`, `mesh`), or of a pod's container. */
+export interface WantedLog {
+  readonly name: string
+  readonly namespace?: string
+  readonly container?: string
+}
+
+interface ContainerLog {
+  readonly namespace: string
+  readonly pod: string
+  readonly container: string
+  readonly file: string
+}
+
+/** Path of a log in this folder; NOT_FOUND says what there is instead. */
+export async function findLog(folder: string, wanted: WantedLog): Promise<string> {
   const files = await readdir(folder).catch((): string[] => [])
-  if (files.includes(`${name}.log`)) return join(folder, `${name}.log`)
-  const prefix = `${namespace}_${name}_`
-  const ofPod = files.filter((file) => file.startsWith(prefix) && file.endsWith('.log'))
-  const containers = ofPod.map((file) => file.slice(prefix.length, -'.log'.length))
-  const [only] = containers
-  const chosen = container ?? (containers.length === 1 ? only : undefined)
-  if (chosen !== undefined && containers.includes(chosen)) return join(folder, `${prefix}${chosen}.log`)
-  if (containers.length > 0)
-    throw new NsmError(
-      'NOT_FOUND',
-      `choose a container of ${namespace}/${name} with -c: ${containers.join(', ')}`,
-    )
-  const parts = files
-    .filter((file) => file.endsWith('.log') && !file.includes('_'))
-    .map((file) => file.slice(0, -4))
-  throw new NsmError(
-    'NOT_FOUND',
-    `no log of ${namespace}/${name}; parts of the mesh are: ${parts.join(', ') || 'none'}`,
-  )
+  if (files.includes(`${wanted.name}.log`)) return join(folder, `${wanted.name}.log`)
+  const [name = wanted.name, namespace = wanted.namespace] = wanted.name.split('/').toReversed()
+  const logs = files
+    .flatMap((file) => containerLog(file) ?? [])
+    .filter((log) => log.pod === name && (namespace ?? log.namespace) === log.namespace)
+  const fitting = logs.filter((log) => (wanted.container ?? log.container) === log.container)
+  const [only] = fitting
+  if (only !== undefined && fitting.length === 1) return join(folder, only.file)
+  throw new NsmError('NOT_FOUND', whichLog(name, logs, files))
+}
+
+function whichLog(name: string, logs: readonly ContainerLog[], files: readonly string[]): string {
+  if (logs.length === 0) {
+    const parts = files.filter((file) => /^[^_]+\.log$/.test(file)).map((file) => file.slice(0, -4))
+    return `no log of ${name}; parts of the mesh are: ${parts.join(', ') || 'none'}`
+  }
+  const places = new Set(logs.map((log) => log.namespace))
+  if (places.size > 1) return `say which ${name} with -n: there is one in each of ${[...places].join(', ')}`
+  return `choose a container of ${name} with -c: ${logs.map((log) => log.container).join(', ')}`
+}
+
+/** `demo_client-1_sidecar.log`: none of the three may hold an underscore. */
+function containerLog(file: string): ContainerLog | undefined {
+  const [, namespace, pod, container] = /^([^_]+)_([^_]+)_([^_]+)\.log$/.exec(file) ?? []
+  if (namespace === undefined || pod === undefined || container === undefined) return undefined
+  return { namespace, pod, container, file }
 }
 
 /** Writes a log, and with `follow` what comes to it, until the signal aborts; heeds that a full log is put aside. */

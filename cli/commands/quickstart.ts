@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { setTimeout as delay } from 'node:timers/promises'
 import { NsmError } from '@nsm/sdk/errors.js'
@@ -42,9 +43,9 @@ async function quickstart(
     const ended = mesh.ended.then(() => {
       throw new NsmError('CANCELLED', 'the mesh has ended')
     })
-    await Promise.race([show(context, control, files), ended])
+    const clients = await Promise.race([show(context, control, files), ended])
     if (given.once === true) return
-    hints(context, options.name)
+    hints(context, options.name, clients)
     await mesh.ended
   } finally {
     await mesh.stop()
@@ -55,7 +56,7 @@ async function show(
   { terminal, signal }: Context,
   control: Control,
   files: Parameters<typeof objectsOf>[0],
-): Promise<void> {
+): Promise<readonly PodConnections[]> {
   for (const { object, result, message } of await control('apply', { files })) {
     if (result === 'failed') throw new NsmError('ABORTED', `${object}: ${message}`)
     terminal.step(`${object} ${result}`)
@@ -66,6 +67,7 @@ async function show(
   terminal.title('Connections')
   terminal.out(connectionsTable(clients, Date.now()))
   for (const client of clients) await showClient(terminal, control, client)
+  return clients
 }
 
 /** Waits until all pods are ready; answers those with connections. */
@@ -126,15 +128,20 @@ function farEnd(connection: Readonly<Record<string, unknown>>): { address: strin
   return { address: first.split('/')[0] ?? first, device }
 }
 
-function hints({ terminal }: Context, name: string): void {
+function hints({ terminal }: Context, name: string, [client]: readonly PodConnections[]): void {
+  const tool = existsSync('nsm') ? './nsm' : 'nsm'
   const flag = name === 'local' ? '' : ` --name ${name}`
+  const pod = client?.pod ?? 'POD'
+  const lines = [
+    [`${tool} status${flag}`, 'every connection, and the parts of the mesh'],
+    [`${tool} status${flag} ${pod}`, 'one pod, hop by hop'],
+    [`${tool} get pods${flag}`, ''],
+    [`${tool} exec${flag} ${pod} -- ip route`, ''],
+    [`${tool} logs${flag} ${pod} -c sidecar`, ''],
+    [`${tool} logs${flag} nsmgr-node-1`, ''],
+  ] as const
+  const width = Math.max(...lines.map(([line]) => line.length))
   terminal.title('In another terminal')
-  terminal.out(`  nsm status${flag}                        the connections and the parts of the mesh
-  nsm get pods${flag}
-  nsm exec${flag} -n demo client-1 -- ip addr
-  nsm logs${flag} -n demo client-1 -c sidecar
-  nsm logs${flag} nsmgr-node-1
-
-Ctrl-C ends the mesh and leaves nothing behind.
-`)
+  for (const [line, why] of lines) terminal.out(`  ${`${line.padEnd(width)}   ${why}`.trimEnd()}\n`)
+  terminal.out('\nCtrl-C ends the mesh and leaves nothing behind.\n')
 }
