@@ -1,10 +1,11 @@
-import type { X509Certificate } from 'node:crypto'
 import type { Connection, Path } from '@nsm/api/gen/connection.js'
 import { connectionOf, type Element } from '../chain.ts'
 import { detached, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
+import type { Peer } from '../peer.ts'
 import { nextTokenSigned } from '../policies/next-token-signed.ts'
 import { firstRefusal, readTokens, type Policy, type TokenPath } from '../policies/policy.ts'
+import { prevTokenNamesPeer } from '../policies/prev-token-names-peer.ts'
 import { prevTokenSigned } from '../policies/prev-token-signed.ts'
 import { publicKeyOf } from '../policies/signed-by.ts'
 import { tokensChained } from '../policies/tokens-chained.ts'
@@ -16,7 +17,7 @@ import { remoteOfCall } from './dial.ts'
 const common = [tokensValid, tokensExpired, tokensChained] as const
 
 /** What a NetworkService server checks by default (§3.6). */
-export const serverPolicies: readonly Policy<TokenPath>[] = [...common, prevTokenSigned]
+export const serverPolicies: readonly Policy<TokenPath>[] = [...common, prevTokenSigned, prevTokenNamesPeer]
 /** What an end client checks by default (§3.6). */
 export const clientPolicies: readonly Policy<TokenPath>[] = [...common, nextTokenSigned]
 
@@ -37,7 +38,7 @@ export function authorizeServer(policies: readonly Policy<TokenPath>[] = serverP
 
   function check(ctx: Ctx, conn: Connection): Owner | undefined {
     if (ctx.peer === undefined) return undefined
-    const path = tokenPath(ctx, conn, { certificate: ctx.peer.certificate, left: true })
+    const path = tokenPath(ctx, conn, { peer: ctx.peer, left: true })
     const owner: Owner = { spiffeId: path.tokens[0]?.claims?.sub, index: path.index }
     const known = owners.get(conn.id)
     const reason = firstRefusal(policies, path) ?? foreign(known, owner)
@@ -78,10 +79,10 @@ export function authorizeServer(policies: readonly Policy<TokenPath>[] = serverP
  */
 export function authorizeClient(policies: readonly Policy<TokenPath>[] = clientPolicies): Element {
   /** The certificate that the stored path was checked with: a Close may go over a newer session. */
-  const checked = new Map<string, X509Certificate>()
+  const checked = new Map<string, Shown>()
 
-  function check(ctx: Ctx, conn: Connection, certificate: X509Certificate): void {
-    const reason = firstRefusal(policies, tokenPath(ctx, conn, { certificate, left: false }))
+  function check(ctx: Ctx, conn: Connection, peer: Shown): void {
+    const reason = firstRefusal(policies, tokenPath(ctx, conn, { peer, left: false }))
     if (reason !== undefined) throw new NsmError('PERMISSION_DENIED', `no sufficient privileges: ${reason}`)
   }
 
@@ -90,9 +91,9 @@ export function authorizeClient(policies: readonly Policy<TokenPath>[] = clientP
 
     async request(ctx, req, next) {
       const conn = await next.request(ctx, req)
-      const { certificate } = remoteOfCall(ctx).peer
+      const { certificate, spiffeId } = remoteOfCall(ctx).peer
       try {
-        check(ctx, conn, certificate)
+        check(ctx, conn, { certificate, spiffeId })
       } catch (err) {
         if (!checked.has(conn.id)) {
           await next.close(detached(ctx), conn).catch((cause: unknown) => {
@@ -104,14 +105,14 @@ export function authorizeClient(policies: readonly Policy<TokenPath>[] = clientP
         }
         throw err
       }
-      checked.set(conn.id, certificate)
+      checked.set(conn.id, { certificate, spiffeId })
       return conn
     },
 
     async close(ctx, conn, next) {
-      const certificate = checked.get(conn.id) ?? remoteOfCall(ctx).peer.certificate
+      const peer = checked.get(conn.id) ?? remoteOfCall(ctx).peer
       checked.delete(conn.id)
-      check(ctx, conn, certificate)
+      check(ctx, conn, peer)
       await next.close(ctx, conn)
     },
   }
@@ -123,19 +124,23 @@ function foreign(known: Owner | undefined, caller: Owner): string | undefined {
   return same ? undefined : 'the connection belongs to another client'
 }
 
+/** What the other end of a session has shown. */
+type Shown = Pick<Peer, 'certificate' | 'spiffeId'>
+
 interface Looked {
-  readonly certificate: X509Certificate
+  readonly peer: Shown
   /** Only up to the own segment. */
   readonly left: boolean
 }
 
-function tokenPath(ctx: Ctx, conn: Connection, { certificate, left }: Looked): TokenPath {
+function tokenPath(ctx: Ctx, conn: Connection, { peer, left }: Looked): TokenPath {
   const path: Path = conn.path ?? { index: 0, pathSegments: [] }
   const segments = left ? path.pathSegments.slice(0, path.index + 1) : path.pathSegments
   return {
     tokens: readTokens(segments.map(({ token }) => token)),
     index: path.index,
-    peerKey: publicKeyOf(certificate),
+    peerKey: publicKeyOf(peer.certificate),
+    peerId: peer.spiffeId,
     nowMs: ctx.clock.now(),
   }
 }

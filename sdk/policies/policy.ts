@@ -11,6 +11,8 @@ export interface TokenPath {
   readonly index: number
   /** Key of the certificate that the other end of the session showed. */
   readonly peerKey: KeyObject
+  /** SPIFFE ID of the other end of the session. */
+  readonly peerId: string
   readonly nowMs: number
 }
 

@@ -2,26 +2,16 @@ import { NsmError } from '../errors.ts'
 import { clientAllowed, type Ownership } from '../policies/client-allowed.ts'
 import { nextTokenSigned } from '../policies/next-token-signed.ts'
 import type { Policy, TokenPath } from '../policies/policy.ts'
+import { prevTokenNamesPeer } from '../policies/prev-token-names-peer.ts'
 import { prevTokenSigned } from '../policies/prev-token-signed.ts'
 import { tokensChained } from '../policies/tokens-chained.ts'
 import { tokensExpired } from '../policies/tokens-expired.ts'
 import { tokensValid } from '../policies/tokens-valid.ts'
 
 /** What a registry policy looks at. */
-export interface RegistryPolicyInput extends TokenPath, Ownership {
-  /** SPIFFE ID of the other end of the session. */
-  readonly peerId: string
-}
+export interface RegistryPolicyInput extends TokenPath, Ownership {}
 
 export type RegistryPolicy = Policy<RegistryPolicyInput>
-
-/** A caller's token must name the caller: its signature alone would let any caller name somebody else. */
-const prevTokenNamesPeer: RegistryPolicy = ({ tokens, index, peerId }) => {
-  const subject = tokens[index - 1]?.claims?.sub
-  return subject === peerId
-    ? undefined
-    : `token of the previous path segment is of ${subject}, not of the caller`
-}
 
 /** The policies under the names of upstream's files, by which masks choose them (§3.6). */
 const files: Readonly<Record<string, readonly RegistryPolicy[]>> = {

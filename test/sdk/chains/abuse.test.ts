@@ -40,6 +40,10 @@ t.test(
         token: signEs256({ sub: localSvid.id, aud: [other.id], exp: later() }, localSvid.privateKey),
         expires,
       }),
+      'about somebody else': ({ localSvid, spiffeId }) => ({
+        token: signEs256({ sub: other.id, aud: [spiffeId], exp: later() }, localSvid.privateKey),
+        expires,
+      }),
       'signed by another key': ({ localSvid, spiffeId }) => ({
         token: signEs256({ sub: localSvid.id, aud: [spiffeId], exp: later() }, other.privateKey),
         expires,
@@ -73,6 +77,16 @@ t.test('somebody else cannot refresh, reselect, close or watch a connection', as
   const reselect: NetworkServiceRequest = { ...stolen, connection: { ...conn, state: 3 } }
   await t.rejects(thief.request(within(), reselect), { code: 'PERMISSION_DENIED' })
   await t.rejects(thief.close(within(), conn), { code: 'PERMISSION_DENIED' })
+  const asVictim: TokenGenerator = ({ localSvid, spiffeId }) => ({
+    token: signEs256(
+      { sub: m.ca.svid('/ns/a/pod/client').id, aud: [spiffeId], exp: later() },
+      localSvid.privateKey,
+    ),
+    expires: new Date(later() * 1000),
+  })
+  const liar = await as('/ns/b/pod/liar', asVictim)
+  await t.rejects(liar.request(within(), stolen), { code: 'PERMISSION_DENIED' })
+  await t.rejects(liar.close(within(), conn), { code: 'PERMISSION_DENIED' })
 
   const own = conn.path?.pathSegments[0]
   const forged = {
@@ -106,7 +120,7 @@ t.test('somebody else cannot refresh, reselect, close or watch a connection', as
   t.same(server.counts(), { up: 1, down: 0 })
   await victim.close(within(), conn)
   t.same(server.counts(), { up: 0, down: 0 })
-  t.equal(m.network.sessions, 2)
+  t.equal(m.network.sessions, 3)
 })
 
 t.test('odd paths are refused and crash nothing', async (t) => {

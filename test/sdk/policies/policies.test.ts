@@ -1,6 +1,7 @@
 import { clientAllowed } from '@nsm/sdk/policies/client-allowed.js'
 import { nextTokenSigned } from '@nsm/sdk/policies/next-token-signed.js'
 import { firstRefusal, readTokens, type TokenPath } from '@nsm/sdk/policies/policy.js'
+import { prevTokenNamesPeer } from '@nsm/sdk/policies/prev-token-names-peer.js'
 import { prevTokenSigned } from '@nsm/sdk/policies/prev-token-signed.js'
 import { serviceConnection } from '@nsm/sdk/policies/service-connection.js'
 import { tokensChained } from '@nsm/sdk/policies/tokens-chained.js'
@@ -24,12 +25,13 @@ const path = (index: number, peer: Svid, ...texts: string[]): TokenPath => ({
   tokens: readTokens(texts),
   index,
   peerKey: peer.certificates[0].publicKey,
+  peerId: peer.id,
   nowMs,
 })
 const good = path(1, a, token(a, b), token(b, c), token(c, b))
 
 t.test('a good path passes all', (t) => {
-  const all = [tokensValid, tokensExpired, tokensChained, prevTokenSigned]
+  const all = [tokensValid, tokensExpired, tokensChained, prevTokenSigned, prevTokenNamesPeer]
   t.equal(firstRefusal(all, good), undefined)
   t.equal(nextTokenSigned({ ...good, peerKey: c.certificates[0].publicKey }), undefined)
   t.equal(firstRefusal([tokensValid, tokensExpired, tokensChained], path(0, a)), undefined, 'nothing to say')
@@ -69,6 +71,15 @@ t.test('the neighbours must have signed their own', (t) => {
   const [head, payload, signature = ''] = token(a, b).split('.')
   const forged = `${head}.${payload}.${signature.slice(0, -4)}AAAA`
   t.match(prevTokenSigned(path(1, a, forged, token(b, c))), 'not signed')
+  t.end()
+})
+
+t.test('a caller names itself', (t) => {
+  const borrowed = signEs256({ sub: b.id, aud: [c.id], exp: 1_000_060 }, a.privateKey)
+  const lie = path(1, a, borrowed, token(c, a))
+  t.equal(prevTokenSigned(lie), undefined, 'signed it has')
+  t.match(prevTokenNamesPeer(lie), `is of ${b.id}, not of the caller`)
+  t.match(prevTokenNamesPeer({ ...good, index: 0 }), 'not of the caller', 'nobody before')
   t.end()
 })
 
