@@ -30,8 +30,6 @@ export async function runDaemon(
   tell: (event: DaemonEvent) => void,
 ): Promise<void> {
   const { folder, name } = options
-  await claimFolder(folder, name)
-  await mkdir(paths(folder).logs, { recursive: true })
   const file = logFile(join(paths(folder).logs, 'mesh.log'))
   const { log } = jsonLog('mesh', {
     write: (line) => file.write(Buffer.from(line)),
@@ -40,8 +38,10 @@ export async function runDaemon(
   const down = new AbortController()
   const ending = AbortSignal.any([stop, down.signal])
   const mesh = new Mesh(options, { progress: (text) => tell({ event: 'progress', text }), log })
+  await claimFolder(folder, name)
   let closeControl = async (): Promise<void> => undefined
   try {
+    await mkdir(paths(folder).logs, { recursive: true })
     await Promise.race([mesh.start(), aborted(ending)])
     closeControl = await controlServer(
       paths(folder).control,

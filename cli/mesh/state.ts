@@ -1,4 +1,5 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { paths } from './options.ts'
 import { isAlive, processId, type ProcessId } from './processes.ts'
@@ -29,6 +30,8 @@ export async function cleanFolder(folder: string): Promise<void> {
   for (const left of await readProcesses(paths(folder).sandboxes))
     if (await isAlive(left)) killQuietly(left.pid)
   await rm(folder, { recursive: true, force: true })
+  // The last one turns off the light.
+  await rmdir(dirname(folder)).catch(() => undefined)
 }
 
 /** Writes a file so that readers see either the old or the new content. */
