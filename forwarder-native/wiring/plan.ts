@@ -51,7 +51,7 @@ export function plan(link: WantedLink, side: WantedSide, state: NamespaceState, 
 /** The changes that take away what does not go with the link: the rules of its policies. */
 export function planRemoval(name: string, state: NamespaceState): Change[] {
   const tables = policyTables(name, state)
-  return state.rules.filter(({ table }) => tables.has(table)).map((rule) => ({ op: 'delete-rule', ...rule }))
+  return state.rules.filter(({ table }) => tables.has(table)).map(ruleRemoval)
 }
 
 function settingsOf(name: string, side: WantedSide, isNew: boolean): Change[] {
@@ -100,7 +100,7 @@ function routeChanges(dev: string, side: WantedSide, state: NamespaceState): Cha
   const wanted = new Set(side.routes.map(({ prefix }) => prefix))
   const gone = present.filter(({ prefix }) => !wanted.has(prefix) && !made.has(prefix))
   return [
-    ...gone.map((route): Change => removal(route)),
+    ...gone.map(removal),
     ...inOrder(side.routes.filter((route) => !present.some((one) => isSameRoute(route, one)))).map((route) =>
       setting(dev, route),
     ),
@@ -120,21 +120,27 @@ function policyChanges(dev: string, policies: readonly WantedPolicy[], state: Na
   const goneTables = new Set(gone.map(({ table }) => table))
   const nextTable = freeTables(state)
   return [
-    ...gone.map((rule): Change => ({ op: 'delete-rule', ...rule })),
-    ...state.routes.filter(({ table }) => goneTables.has(table)).map((route): Change => removal(route)),
-    ...[...wanted].flatMap(([key, { selector, routes }]): Change[] => {
-      const rule = present.get(key)
-      const table = rule?.table ?? nextTable()
-      const there = state.routes.filter((route) => route.table === table)
-      const missing = routes.filter((route) => !there.some((one) => isSameRoute(route, one)))
-      const surplus = there.filter(({ prefix }) => !routes.some((route) => route.prefix === prefix))
-      return [
-        ...surplus.map((route): Change => removal(route)),
-        ...inOrder(missing).map((route): Change => ({ ...setting(dev, route), table })),
-        ...(rule === undefined ? [{ op: 'rule' as const, ...selector, table }] : []),
-      ]
-    }),
+    ...gone.map(ruleRemoval),
+    ...state.routes.filter(({ table }) => goneTables.has(table)).map(removal),
+    ...[...wanted].flatMap(([key, policy]) =>
+      tableChanges(dev, policy, present.get(key)?.table, { state, nextTable }),
+    ),
   ]
+}
+
+/** The routes of one policy's table, and its rule when it has none yet. */
+function tableChanges(
+  dev: string,
+  { selector, routes }: WantedPolicy,
+  known: number | undefined,
+  { state, nextTable }: { readonly state: NamespaceState; readonly nextTable: () => number },
+): Change[] {
+  const table = known ?? nextTable()
+  const there = state.routes.filter((route) => route.table === table)
+  const missing = routes.filter((route) => !there.some((one) => isSameRoute(route, one)))
+  const surplus = there.filter(({ prefix }) => !routes.some((route) => route.prefix === prefix))
+  const changes = [...surplus.map(removal), ...inOrder(missing).map((route) => setting(dev, route, table))]
+  return known === undefined ? [...changes, { op: 'rule', ...selector, table }] : changes
 }
 
 /** Tables whose routes all go through `dev`: they are its policies'. */
@@ -158,7 +164,13 @@ function neighbourChanges(dev: string, { neighbours }: WantedSide, state: Namesp
   )
   return [
     ...gone.map(({ ip, mac }): Change => ({ op: 'delete-neighbour', dev, ip, mac, state: 'permanent' })),
-    ...missing.map((one): Change => ({ op: 'neighbour', dev, ...one })),
+    ...missing.map(({ ip, mac, state: wanted }): Change => ({
+      op: 'neighbour',
+      dev,
+      ip,
+      mac,
+      state: wanted,
+    })),
   ]
 }
 
@@ -192,9 +204,19 @@ function inOrder(routes: readonly WantedRoute[]): WantedRoute[] {
   return [...routes.filter(isDirect), ...routes.filter((route) => !isDirect(route))]
 }
 
-function setting(dev: string, { prefix, gateway, scope }: WantedRoute): Change & { op: 'route' } {
-  const route = { op: 'route' as const, dev, prefix, scope }
-  return gateway === undefined ? route : { ...route, gateway, onlink: true }
+function setting(dev: string, { prefix, gateway, scope }: WantedRoute, table?: number): Change {
+  return {
+    op: 'route',
+    dev,
+    prefix,
+    scope,
+    ...(gateway === undefined ? {} : { gateway, onlink: true }),
+    ...(table === undefined ? {} : { table }),
+  }
+}
+
+function ruleRemoval(rule: RuleInfo): Change {
+  return { op: 'delete-rule', ...rule }
 }
 
 function removal({ dev, prefix, table, gateway, scope }: RouteInfo): Change {
