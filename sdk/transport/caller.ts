@@ -12,7 +12,7 @@ import type { SecureSession } from './session.ts'
 export interface CallObserver {
   onHeaders(headers: IncomingHttpHeaders): void
   /** A unary call failed. */
-  onFailure(): void
+  onFailure(err: NsmError): void
 }
 
 /** Calls on `session`. Without `tokens`, calls carry none (health, IPAM; wire contract §3.3). */
@@ -48,7 +48,7 @@ export function callerOf(
       try {
         return decoded(method, await grpc.unary(rpc))
       } catch (err) {
-        observer.onFailure()
+        observer.onFailure(NsmError.from(err))
         throw err
       }
     },

@@ -2,6 +2,7 @@ import {
   constants,
   performServerHandshake,
   type IncomingHttpHeaders,
+  type ServerHttp2Session,
   type ServerHttp2Stream,
 } from 'node:http2'
 import type { Duplex } from 'node:stream'
@@ -55,6 +56,8 @@ interface ServedCall {
 const grpcType = 'application/grpc'
 /** Node counts all queued answers in it; a session that only large Find answers fill is still sound. */
 const sessionMemoryMb = 64
+const probeEveryMs = 30_000
+const probeTimeoutMs = 15_000
 
 /** Serves HTTP/2 on `socket`; SETTINGS leave at once. `onClose` is called once, when the session is gone. */
 export function serveSession(
@@ -68,7 +71,9 @@ export function serveSession(
     settings: { maxConcurrentStreams: options.maxStreams },
   })
   session.on('error', (err: Error) => options.log.debug({ err: err.message }, 'session failed'))
+  const stopProbing = probe(session, options.clock)
   session.once('close', () => {
+    stopProbing()
     socket.destroy()
     onClose()
   })
@@ -92,6 +97,28 @@ export function serveSession(
     },
     destroy: () => session.destroy(),
   }
+}
+
+/**
+ * Ends a session that answers no PING: its peer is gone without a word, or Node has stopped reading after a protocol error,
+ * and would then keep the socket even when the peer has closed it.
+ */
+function probe(session: ServerHttp2Session, clock: Clock): () => void {
+  let disarm: () => void = () => undefined
+  const wait = (): void => {
+    disarm = clock.after(probeEveryMs, ask)
+  }
+  const ask = (): void => {
+    if (session.destroyed) return
+    disarm = clock.after(probeTimeoutMs, () => session.destroy())
+    session.ping((err) => {
+      if (err !== null || session.destroyed) return
+      disarm()
+      wait()
+    })
+  }
+  wait()
+  return () => disarm()
 }
 
 /** Checks a call's headers; what cannot be served is answered here. */

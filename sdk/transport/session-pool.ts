@@ -4,7 +4,7 @@ import type { X509Source } from '@nsm/spiffe/svid.js'
 import type { Clock } from '../clock.ts'
 import type { Ctx } from '../ctx.ts'
 import { formatInodeUrl } from '../descriptors.ts'
-import { NsmError } from '../errors.ts'
+import { NsmError, type Code } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { openSession, type SecureSession } from './session.ts'
 import type { UnixTransport } from './unix.ts'
@@ -24,8 +24,11 @@ export interface Lease {
   readonly session: SecureSession
   /** Tells whether the peer closes received descriptors after each call; the first answer counts. */
   learn(peerKeepsNone: boolean): void
-  /** Tells that a call failed: the peer may have refused it before it looked for its descriptors, and still holds them. */
-  failed(): void
+  /**
+   * Tells that a call failed. A peer that was given descriptors may have refused it before it looked for them, and still hold them;
+   * one that did not answer in time may never again.
+   */
+  failed(err: NsmError): void
   /** At most once. */
   release(): void
 }
@@ -97,8 +100,8 @@ export function sessionPool(options: SessionPoolOptions): SessionPool {
         return {
           session,
           learn: (peerKeepsNone) => (shared.peerKeepsNone ??= peerKeepsNone),
-          failed() {
-            if (shared.sentDescriptors) shared.retired = true
+          failed({ code }) {
+            if (shared.sentDescriptors || unanswered.has(code)) shared.retired = true
           },
           release: once(() => release(shared)),
         }
@@ -163,6 +166,7 @@ function end({ url, opening, session }: Shared): void {
   session?.grpc.close()
 }
 
+const unanswered: ReadonlySet<Code> = new Set(['DEADLINE_EXCEEDED', 'UNAVAILABLE'])
 const descriptorUrl = /^unix:(?:\/\/)?(\/proc\/\w+\/fd\/\d+)$/
 
 /** A descriptor's number may mean another socket the next time. @throws NsmError UNAVAILABLE when it is closed. */

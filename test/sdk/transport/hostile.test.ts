@@ -174,6 +174,30 @@ t.test('frames that are no HTTP/2 end that session alone', async (t) => {
   await stillServes(t, pair)
 })
 
+t.test('a session that does not answer any more is ended, one that does is not', async (t) => {
+  const clock = handClock()
+  const pair = await transportPair(t, { services, clock })
+  const remote = await pair.dialer.dial(ctxFor(5000), pair.url)
+  const raw = await tcpTo(t, pair.url)
+  const { socket } = await secureClientSocket(raw, pair.clientSource, anyId, AbortSignal.timeout(5000))
+  socket.on('error', () => undefined)
+  // SETTINGS of 3 bytes: an error of the connection, after which Node reads no more.
+  const settings = Buffer.from([0, 0, 3, 4, 0, 0, 0, 0, 0, 1, 1, 1])
+  socket.write(Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), settings]))
+  await once(socket, 'data')
+  socket.resume()
+  for (let round = 0; round < 3; round++) {
+    clock.advance(30_000)
+    // An answer that came back has the one to the ping before it.
+    await remote.request(ctxFor(5000), ask)
+    clock.advance(14_999)
+    await remote.request(ctxFor(5000), ask)
+  }
+  await until('the bad one is ended', () => socket.destroyed)
+  t.equal((await remote.request(ctxFor(5000), ask)).id, 'a')
+  t.notOk(remote.closed.aborted)
+})
+
 t.test('calls that are no gRPC are answered as such', async (t) => {
   const pair = await transportPair(t, { services, limits: { maxRequestBytes: 1000 } })
   const session = await rawSession(t, pair)
