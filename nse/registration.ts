@@ -2,6 +2,7 @@ import { NetworkService, NetworkServiceEndpoint, NetworkServiceLabels } from '@n
 import type { Ctx } from '@nsm/sdk/ctx.js'
 import { whereaboutsLabels } from '@nsm/sdk/elements/client-info.js'
 import type { Registries } from '@nsm/sdk/elements/discover.js'
+import { sleep } from '@nsm/sdk/sleep.js'
 import type { PlacementConfig } from '@nsm/sdk/process/common-variables.js'
 
 /** What an endpoint tells the registry. */
@@ -14,6 +15,9 @@ export interface RegistrationConfig extends PlacementConfig {
   readonly registerService: boolean
 }
 
+/** How often to look whether a service that can't be registered is there already. */
+const lookMs = 1_000
+
 /** Registers the services, if wanted, then the endpoint at `url` (wire contract §5.6); tries until it succeeds or the call ends. */
 export async function register(
   ctx: Ctx,
@@ -23,9 +27,44 @@ export async function register(
 ): Promise<NetworkServiceEndpoint> {
   const { serviceNames, payload } = config
   for (const name of config.registerService ? serviceNames : []) {
-    await registries.networkServices.register(ctx, NetworkService.fromPartial({ name, payload }))
+    await provide(ctx, registries, NetworkService.fromPartial({ name, payload }))
   }
   return registries.networkServiceEndpoints.register(ctx, endpointOf(config, url))
+}
+
+/**
+ * Registers a service. A registry takes a name from its first owner alone: when that is another replica, or who declared the
+ * service, the service is there, which is all that is needed.
+ */
+async function provide(ctx: Ctx, registries: Registries, service: NetworkService): Promise<void> {
+  const [asked, looked] = [new AbortController(), new AbortController()]
+  const within = ({ signal }: AbortController): Ctx => ({
+    ...ctx,
+    signal: AbortSignal.any([ctx.signal, signal]),
+  })
+  const registered = registries.networkServices.register(within(asked), service)
+  const found = appears(within(looked), registries, service.name)
+  // Only one of the two is waited for.
+  registered.catch(() => undefined)
+  found.catch(() => undefined)
+  await Promise.race([registered, found])
+  asked.abort()
+  looked.abort()
+}
+
+async function appears(ctx: Ctx, { networkServices }: Registries, name: string): Promise<void> {
+  const query = { networkService: NetworkService.fromPartial({ name }), watch: false }
+  for (;;) {
+    await sleep(ctx, lookMs)
+    for await (const { networkService } of networkServices.find(ctx, query)) {
+      if (networkService?.name !== name) continue
+      ctx.log.info(
+        { network_service: name, owner: networkService.pathIds[0] },
+        'network service is registered by another',
+      )
+      return
+    }
+  }
 }
 
 function endpointOf(config: RegistrationConfig, url: string): NetworkServiceEndpoint {

@@ -18,7 +18,6 @@ t.test(
       endpoint('heal', name, {
         NSM_SERVICE_NAMES: 'healing',
         NSM_CIDR_PREFIX: prefix,
-        NSM_REGISTER_SERVICE: 'false',
         NSM_IPAM_POLICY: policy,
       })
     await mesh.apply(yamlOf(namespace('heal'), service, serving('nse-a', '172.16.1.100/31', 'polite')))
