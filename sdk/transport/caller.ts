@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { timeLeft, valueOf, type Ctx } from '../ctx.ts'
-import { NsmError } from '../errors.ts'
+import { NsmError, type Code } from '../errors.ts'
 import type { TokenGenerator } from '../tokens.ts'
 import { outgoingCall, tokenExpiresHeader, tokenHeader } from './call.ts'
 import type { OutgoingRpc } from './client-session.ts'
@@ -11,9 +11,12 @@ import type { SecureSession } from './session.ts'
 /** Sees how the calls on a session go. */
 export interface CallObserver {
   onHeaders(headers: IncomingHttpHeaders): void
-  /** A unary call failed. */
-  onFailure(err: NsmError): void
+  /** A unary call failed; `answered`: headers came, or the caller gave up before its time, so nothing is wrong with the session. */
+  onFailure(answered: boolean): void
 }
+
+/** How a call ends that the peer never looked at. */
+const mute: ReadonlySet<Code> = new Set(['DEADLINE_EXCEEDED', 'UNAVAILABLE'])
 
 /** Calls on `session`. Without `tokens`, calls carry none (health, IPAM; wire contract §3.3). */
 export function callerOf(
@@ -45,10 +48,15 @@ export function callerOf(
   return {
     async unary(ctx, method, request) {
       const rpc = rpcOf(ctx, method.path, method.request.encode(request).finish())
+      let answered = false
+      const onHeaders = (headers: IncomingHttpHeaders): void => {
+        answered = true
+        rpc.onHeaders(headers)
+      }
       try {
-        return decoded(method, await grpc.unary(rpc))
+        return decoded(method, await grpc.unary({ ...rpc, onHeaders }))
       } catch (err) {
-        observer.onFailure(NsmError.from(err))
+        observer.onFailure(answered || !mute.has(NsmError.from(err).code))
         throw err
       }
     },

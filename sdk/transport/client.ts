@@ -73,6 +73,6 @@ export function dialer(options: DialerOptions): Dialer {
 function callerFor(lease: Lease, tokens: TokenGenerator | undefined): Caller {
   return callerOf(lease.session, tokens, {
     onHeaders: (headers) => lease.learn(headers[keepsNoDescriptorsHeader] === 'true'),
-    onFailure: (err) => lease.failed(err),
+    onFailure: (answered) => lease.failed(answered),
   })
 }

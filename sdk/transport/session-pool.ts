@@ -4,7 +4,7 @@ import type { X509Source } from '@nsm/spiffe/svid.js'
 import type { Clock } from '../clock.ts'
 import type { Ctx } from '../ctx.ts'
 import { formatInodeUrl } from '../descriptors.ts'
-import { NsmError, type Code } from '../errors.ts'
+import { NsmError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import { openSession, type SecureSession } from './session.ts'
 import type { UnixTransport } from './unix.ts'
@@ -26,9 +26,9 @@ export interface Lease {
   learn(peerKeepsNone: boolean): void
   /**
    * Tells that a call failed. A peer that was given descriptors may have refused it before it looked for them, and still hold them;
-   * one that did not answer in time may never again.
+   * one that did not answer at all may never do so again.
    */
-  failed(err: NsmError): void
+  failed(answered: boolean): void
   /** At most once. */
   release(): void
 }
@@ -100,8 +100,8 @@ export function sessionPool(options: SessionPoolOptions): SessionPool {
         return {
           session,
           learn: (peerKeepsNone) => (shared.peerKeepsNone ??= peerKeepsNone),
-          failed({ code }) {
-            if (shared.sentDescriptors || unanswered.has(code)) shared.retired = true
+          failed(answered) {
+            if (shared.sentDescriptors || !answered) shared.retired = true
           },
           release: once(() => release(shared)),
         }
@@ -166,7 +166,6 @@ function end({ url, opening, session }: Shared): void {
   session?.grpc.close()
 }
 
-const unanswered: ReadonlySet<Code> = new Set(['DEADLINE_EXCEEDED', 'UNAVAILABLE'])
 const descriptorUrl = /^unix:(?:\/\/)?(\/proc\/\w+\/fd\/\d+)$/
 
 /** A descriptor's number may mean another socket the next time. @throws NsmError UNAVAILABLE when it is closed. */
