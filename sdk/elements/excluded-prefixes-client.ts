@@ -4,10 +4,11 @@ import { mechanismParameters } from '@nsm/api/constants.js'
 import type { NsUrl } from '@nsm/api/nsurl.js'
 import { connectionOf, type Element, type NetworkService } from '../chain.ts'
 import { ipContextOf, withContext } from '../connection-context.ts'
-import { detached, type Ctx } from '../ctx.ts'
+import { detached, withCancel, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import { exclusions, type Exclusions } from '../net/pool.ts'
 import { formatPrefix, parseAddress, parsePrefix, type Prefix } from '../net/prefix.ts'
+import { sleep } from '../sleep.ts'
 
 /** What one connection of this client has. */
 interface Used {
@@ -18,13 +19,19 @@ interface Used {
   readonly group: number | undefined
 }
 
+/** One that waits for its endpoint does not keep the others from theirs. */
+const patienceMs = 1_000
+
 /**
  * Keeps the connections of one client apart: each excludes the addresses and routes of the others, except in one awareness
- * group, and an answer that has an excluded address is refused (wire contract §5.7). Connections may be requested at once:
- * the later of two equal answers is asked for again with the newer exclusions before it is given up.
+ * group, and an answer that has an excluded address is refused (wire contract §5.7). Connections may be requested at once: new ones
+ * wait a little for each other, since two of the same address would take each other's routes until one is asked for again
+ * with the newer exclusions.
  */
 export function excludedPrefixesClient(awarenessGroups: readonly (readonly NsUrl[])[] = []): Element {
   const used = new Map<string, Used>()
+  /** The new connection before is made, or has failed. */
+  let last: Promise<void> = Promise.resolve()
 
   function othersOf(id: string, group: number | undefined): string[] {
     const others = [...used].filter(
@@ -33,31 +40,46 @@ export function excludedPrefixesClient(awarenessGroups: readonly (readonly NsUrl
     return [...new Set(others.flatMap(([, { prefixes }]) => prefixes))]
   }
 
+  async function apart(ctx: Ctx, req: NetworkServiceRequest, next: NetworkService): Promise<Connection> {
+    const conn = connectionOf(req)
+    const group = groupOf(awarenessGroups, req)
+    const added = used.get(conn.id)?.added ?? []
+    const others = othersOf(conn.id, group)
+    const given = await next.request(ctx, { ...req, connection: excluding(conn, added, others) })
+    const newer = othersOf(conn.id, group)
+    const answer = isFree(given, newer)
+      ? given
+      : await again(ctx, { ...req, connection: excluding(given, others, newer) }, next)
+    const latest = othersOf(conn.id, group)
+    if (!isFree(answer, latest)) {
+      used.delete(conn.id)
+      await closed(ctx, answer, next)
+      const { srcIpAddrs, dstIpAddrs } = ipContextOf(answer)
+      throw new NsmError(
+        'FAILED_PRECONDITION',
+        `endpoint ${answer.networkServiceEndpointName} gave excluded addresses: ${[...srcIpAddrs, ...dstIpAddrs].join(', ')}`,
+      )
+    }
+    used.set(conn.id, { prefixes: prefixesOf(answer), added: answer === given ? others : newer, group })
+    return answer
+  }
+
   return {
     name: 'excluded prefixes client',
 
     async request(ctx, req, next) {
-      const conn = connectionOf(req)
-      const group = groupOf(awarenessGroups, req)
-      const added = used.get(conn.id)?.added ?? []
-      const others = othersOf(conn.id, group)
-      const given = await next.request(ctx, { ...req, connection: excluding(conn, added, others) })
-      const newer = othersOf(conn.id, group)
-      const answer = isFree(given, newer)
-        ? given
-        : await again(ctx, { ...req, connection: excluding(given, others, newer) }, next)
-      const latest = othersOf(conn.id, group)
-      if (!isFree(answer, latest)) {
-        used.delete(conn.id)
-        await closed(ctx, answer, next)
-        const { srcIpAddrs, dstIpAddrs } = ipContextOf(answer)
-        throw new NsmError(
-          'FAILED_PRECONDITION',
-          `endpoint ${answer.networkServiceEndpointName} gave excluded addresses: ${[...srcIpAddrs, ...dstIpAddrs].join(', ')}`,
-        )
+      if (used.has(connectionOf(req).id)) return apart(ctx, req, next)
+      const before = last
+      let end = (): void => undefined
+      last = new Promise((resolve) => (end = resolve))
+      try {
+        await withCancel(ctx, async (waiting, cancel) => {
+          await Promise.race([before, sleep(waiting, patienceMs)]).finally(() => cancel(undefined))
+        })
+        return await apart(ctx, req, next)
+      } finally {
+        end()
       }
-      used.set(conn.id, { prefixes: prefixesOf(answer), added: answer === given ? others : newer, group })
-      return answer
     },
 
     async close(ctx, conn, next) {
