@@ -28,7 +28,7 @@ t.test(
     await mesh.apply(yamlOf(serving('nse-b', '172.16.2.100/31', 'strict')))
     await mesh.ready('heal', 3)
 
-    const [before] = (await podsOf(mesh, 'heal')).filter(({ name }) => name === 'nsc')
+    const before = (await podsOf(mesh, 'heal')).find(({ name }) => name === 'nsc')
     await mesh.nsm(['delete', 'pod', '-n', 'heal', 'nse-a'])
     await waitFor('the second endpoint to serve', async () => {
       const { code, stdout } = await mesh.nsm([
@@ -51,7 +51,7 @@ t.test(
       '172.16.2.101/32',
     )
     t.equal(await mesh.inPod('heal', 'nsc', 'ip route show dev nsm-1'), '172.16.2.100')
-    const [after] = (await podsOf(mesh, 'heal')).filter(({ name }) => name === 'nsc')
+    const after = (await podsOf(mesh, 'heal')).find(({ name }) => name === 'nsc')
     t.match(after, { uid: before?.uid, containers: before?.containers.map(({ restarts }) => ({ restarts })) })
   },
 )
