@@ -1,5 +1,6 @@
 import type { Connection, PathSegment } from '@nsm/api/gen/connection.js'
 import type { IPContext } from '@nsm/api/gen/connectioncontext.js'
+import { hopTimeMetric } from '@nsm/sdk/elements/hop-time.js'
 import { parseToken } from '@nsm/spiffe/es256.js'
 
 /** What a connection of the pod is going through. */
@@ -24,7 +25,9 @@ export interface Hop {
   readonly spiffeId: string | null
   /** When its token expires, ISO 8601. */
   readonly expires: string | null
-  /** What the hop says about itself, such as the time it took. */
+  /** Time that the last successful Request spent in this hop and on the way to the next one; null when one of both does not tell. */
+  readonly ms: number | null
+  /** What the hop says about itself. */
   readonly metrics: Readonly<Record<string, string>>
 }
 
@@ -166,11 +169,11 @@ function established(
   { connection, ms }: { readonly connection: Connection; readonly ms: number },
   nowMs: number,
 ): ConnectionStatus {
-  const details = detailsOf(connection)
+  const details = detailsOf(connection, ms)
   const message = `${details.interface ?? 'connected'} to ${details.endpoint ?? 'an endpoint'}`
   const { succeeded, failed: failures } = status.requests
   const requests = { succeeded: succeeded + 1, failed: failures }
-  const now = { ...status, ...details, requestMs: Math.round(ms * 100) / 100, requests }
+  const now = { ...status, ...details, requestMs: rounded(ms), requests }
   const { state } = status
   if (state === 'UP' || state === 'CLOSED')
     return { ...now, message: state === 'UP' ? message : status.message }
@@ -204,7 +207,7 @@ type Details = Omit<
   'id' | 'labels' | 'state' | 'reason' | 'message' | 'since' | 'requestMs' | 'requests' | 'heals'
 >
 
-function detailsOf(connection: Connection): Details {
+function detailsOf(connection: Connection, requestMs?: number): Details {
   const { mechanism, context, path } = connection
   return {
     networkService: connection.networkService,
@@ -218,7 +221,7 @@ function detailsOf(connection: Connection): Details {
       searchDomains,
     })),
     ...addressesOf(context?.ipContext),
-    ...hopsOf(path?.pathSegments ?? []),
+    ...hopsOf(path?.pathSegments ?? [], requestMs),
   }
 }
 
@@ -228,16 +231,34 @@ function addressesOf(ip: IPContext | undefined): Pick<Details, 'addresses' | 'en
   return { addresses: srcIpAddrs, endpointAddresses: dstIpAddrs, routes }
 }
 
-function hopsOf(segments: readonly PathSegment[]): Pick<Details, 'expires' | 'path'> {
+function hopsOf(
+  segments: readonly PathSegment[],
+  requestMs: number | undefined,
+): Pick<Details, 'expires' | 'path'> {
   const expiries = segments.flatMap(({ expires }) => (expires === undefined ? [] : [expires.getTime()]))
-  const path = segments.map(({ name, id, token, expires, metrics }) => ({
+  // Each hop's time includes that of the hops behind it. The first one is this process, which has measured its own.
+  const times = segments.map(({ metrics }, i) => (i === 0 ? requestMs : msIn(metrics[hopTimeMetric])))
+  const path = segments.map(({ name, id, token, expires, metrics }, i) => ({
     name,
     id,
     spiffeId: subjectOf(token),
     expires: expires === undefined ? null : iso(expires.getTime()),
+    ms: requestMs === undefined ? null : shareOf(times[i], i + 1 < segments.length ? times[i + 1] : 0),
     metrics,
   }))
   return { expires: expiries.length === 0 ? null : iso(Math.min(...expiries)), path }
+}
+
+function msIn(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,9}(\.\d{1,9})?$/.test(text) ? Number(text) : undefined
+}
+
+function shareOf(own: number | undefined, next: number | undefined): number | null {
+  return own === undefined || next === undefined ? null : Math.max(0, rounded(own - next))
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 100) / 100
 }
 
 function subjectOf(token: string): string | null {

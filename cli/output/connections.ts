@@ -26,16 +26,17 @@ export function connectionsTable(pods: readonly PodConnections[], nowMs: number)
   )
 }
 
-/** Each connection's path, hop by hop, with who each hop is. */
+/** Each connection's path, hop by hop, with how long each hop took for the last Request, and who it is. */
 export function pathsText(pods: readonly PodConnections[]): string {
   return pods
     .flatMap(({ status }) => connectionsIn(status))
     .map((connection) => {
       const hops = objectsIn(connection['path']).map((hop) => [
         `  ${word(hop['name'])}`,
+        milliseconds(hop['ms']),
         word(hop['spiffeId']),
       ])
-      return `\nPath of ${word(connection['id'])}:\n${table(['  HOP', 'SPIFFE ID'], hops)}`
+      return `\nPath of ${word(connection['id'])}:\n${table(['  HOP', 'TIME', 'SPIFFE ID'], hops)}`
     })
     .join('')
 }
@@ -76,6 +77,10 @@ function objectsIn(value: unknown): readonly Fields[] {
 
 function word(value: unknown): string {
   return typeof value === 'string' && value !== '' ? value : '-'
+}
+
+function milliseconds(value: unknown): string {
+  return typeof value === 'number' ? `${value.toFixed(1)} ms` : '-'
 }
 
 function words(value: unknown): string {

@@ -1,6 +1,7 @@
 import { chain, type ConnectionMonitor, type Element, type NetworkService } from '../chain.ts'
 import { authorizeServer } from '../elements/authorize.ts'
 import { begin, type BeginOptions } from '../elements/begin.ts'
+import { hopTime } from '../elements/hop-time.ts'
 import { limit, type LimitOptions } from '../elements/limit.ts'
 import { logOutcome, type Outcome } from '../elements/log-outcome.ts'
 import { metadata } from '../elements/metadata.ts'
@@ -45,6 +46,7 @@ export function serverChain(options: ServerChainOptions): ServerChain {
   const service = chain([
     logOutcome(options.observe),
     updatePath(options.name),
+    hopTime(),
     begin('server', options.limits),
     updateToken(options.tokens),
     authorizeServer(options.policies),

@@ -13,6 +13,7 @@ import { multiMap } from '../multi-map.ts'
 import { serviceConnection } from '../policies/service-connection.ts'
 import { nextHopListener, type NextHopListener } from './monitor-client.ts'
 import { eventQueue } from './event-queue.ts'
+import { withoutHopTimes } from './hop-time.ts'
 import { inScope } from './scope-selector.ts'
 import {
   idsOf,
@@ -110,8 +111,9 @@ type Tell = (type: ConnectionEventType, watched: Watched) => void
 
 /** Keeps `known` up to date and tells each change. */
 function noteConnections(known: WatchedConnections, tell: Tell): Element {
+  /** How long a Request took is for who made it: it would make each one look like a change to who watches. */
   function update(conn: Connection): void {
-    tell(ConnectionEventType.UPDATE, known.set(conn))
+    tell(ConnectionEventType.UPDATE, known.set(withoutHopTimes(conn)))
   }
 
   function down(id: string): void {
@@ -124,7 +126,7 @@ function noteConnections(known: WatchedConnections, tell: Tell): Element {
     told({ context, state, path }) {
       const own = known.get(id)?.conn
       if (own === undefined) return
-      const repeated: Connection = { ...own, context, state, path: ownPath(path, own) }
+      const repeated = withoutHopTimes({ ...own, context, state, path: ownPath(path, own) })
       if (!isDeepStrictEqual(repeated, own)) update(repeated)
     },
   })

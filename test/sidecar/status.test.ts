@@ -87,6 +87,23 @@ t.test('from the wish to the connection', async (t) => {
   t.equal(fresh.state, 'CONNECTING', 'nothing is changed in place')
 })
 
+t.test('each hop has its own share of the time, where it and the next one tell theirs', async (t) => {
+  const shares = (...told: readonly (string | undefined)[]) => {
+    const pathSegments = told.map((ms) => ({ metrics: ms === undefined ? {} : { nsm_request_ms: ms } }))
+    const timed = Connection.fromPartial({ id: 'db-0', path: { pathSegments } })
+    return reduce(fresh, { ...established, connection: timed }, start).path.map(({ ms }) => ms)
+  }
+  t.strictSame(shares(undefined, '9.25', '4', '1.5'), [3.1, 5.25, 2.5, 1.5])
+  t.strictSame(shares(undefined, '9.25', undefined, '1.5'), [3.1, null, null, 1.5])
+  t.strictSame(shares(undefined, '99', 'soon'), [0, null, null], 'clocks differ, texts are anything')
+  const { path } = reduce(fresh, { type: 'resumed', id: 'db-0', connection }, start)
+  t.strictSame(
+    path.map(({ ms }) => ms),
+    [null, null, null],
+    'those of an earlier Request are not told',
+  )
+})
+
 t.test('refresh, loss, heal, close', async (t) => {
   const up = reduce(fresh, established, start)
   const refreshed = reduce(up, { ...established, ms: 3 }, start + 60_000)

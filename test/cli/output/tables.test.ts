@@ -28,8 +28,8 @@ const connection = {
   endpoint: 'nse',
   message: 'fine',
   path: [
-    { name: 'p', spiffeId: 'spiffe://td/ns/n/pod/p' },
-    { name: 'nsmgr', spiffeId: null },
+    { name: 'p', ms: 12.34, spiffeId: 'spiffe://td/ns/n/pod/p' },
+    { name: 'nsmgr', ms: null, spiffeId: null },
   ],
 }
 const nowMs = Date.parse('2026-01-01T00:00:10.000Z')
@@ -39,7 +39,7 @@ t.test('a connection is one row', async (t) => {
   t.match(text, /^n +p +svc +UP +10s +nsm-1 +172\.16\.1\.101\/32,fd00::1\/128 +172\.16\.1\.100\/32 +nse$/m)
   t.match(
     pathsText([{ ...about, status: { connections: [connection] } }]),
-    /Path of c-0:\n {2}HOP +SPIFFE ID\n {2}p +spiffe:\/\/td\/ns\/n\/pod\/p\n {2}nsmgr +-\n/,
+    /Path of c-0:\n {2}HOP +TIME +SPIFFE ID\n {2}p +12\.3 ms +spiffe:\/\/td\/ns\/n\/pod\/p\n {2}nsmgr +- +-\n/,
   )
 })
 

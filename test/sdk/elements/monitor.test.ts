@@ -150,3 +150,19 @@ t.test('a large state comes in parts, the first one as such', async (t) => {
   t.equal(new Set(parts.flatMap(({ connections }) => Object.keys(connections))).size, 600)
   await events.end()
 })
+
+t.test('how long a Request took is not told, and is no change', async (t) => {
+  const { monitor, ctx, ask, nextHop } = server()
+  const metrics = (ms: string) => ({
+    index: 1,
+    pathSegments: [{ name: 'client', id: 'c-a', metrics: { nsm_request_ms: ms } }],
+  })
+  await ask(Connection.fromPartial({ ...connOf('a'), path: metrics('5.00') }))
+  const events = reader(monitor.monitor(ctx, all))
+  t.same((await events.next()).connections['a']?.path?.pathSegments[0]?.metrics, {})
+  const told = Connection.fromPartial({ ...connOf('a'), state: State.UP, path: metrics('6.00') })
+  nextHop().told(told)
+  nextHop().told({ ...told, state: State.DOWN })
+  t.match(await events.next(), { connections: { a: { state: State.DOWN } } }, 'the first change that is one')
+  await events.end()
+})
