@@ -10,7 +10,9 @@ import {
   type PlacementConfig,
 } from '@nsm/sdk/process/common-variables.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
-import { boolean, custom, duration, text, type Variable } from '@nsm/sdk/process/variables.js'
+import { boolean, choice, custom, duration, list, text, type Variable } from '@nsm/sdk/process/variables.js'
+import { isIP } from 'node:net'
+import type { ListenAddress } from './dns/embedded.ts'
 
 /** Configuration of the sidecar (wire contract §7.1, §7.2 cmd-nsc). */
 export interface SidecarConfig extends CommonConfig, IdentityConfig, PlacementConfig {
@@ -24,6 +26,15 @@ export interface SidecarConfig extends CommonConfig, IdentityConfig, PlacementCo
   readonly livenessEnabled: boolean
   readonly livenessIntervalMs: number
   readonly livenessTimeoutMs: number
+  readonly dnsEnabled: boolean
+  readonly dnsListenOn: ListenAddress
+  readonly dnsMode: 'embedded' | 'coredns'
+  /** Empty = those of resolv.conf, which is then taken over while services bring names. */
+  readonly dnsClusterServers: readonly string[]
+  readonly dnsTimeoutMs: number
+  readonly dnsResolvConfPath: string
+  readonly dnsCorefilePath: string
+  readonly dnsCorednsMetrics: string
 }
 
 /** Reads it from the environment. */
@@ -51,6 +62,39 @@ export const sidecarConfig: ConfigSchema<SidecarConfig> = defineConfig<SidecarCo
     livenessEnabled: boolean('NSM_LIVENESS_CHECK_ENABLED', 'true', 'whether to test that packets pass'),
     livenessIntervalMs: duration('NSM_LIVENESS_CHECK_INTERVAL', '200ms', 'time between two tests'),
     livenessTimeoutMs: duration('NSM_LIVENESS_CHECK_TIMEOUT', '1s', 'longest time that a test may take'),
+    dnsEnabled: boolean(
+      'NSM_LOCAL_DNS_SERVER_ENABLED',
+      'true',
+      'whether names that services bring resolve in the pod, beside the cluster’s',
+    ),
+    dnsListenOn: address(
+      'NSM_LOCAL_DNS_SERVER_ADDRESS',
+      '127.0.0.1:53',
+      'where the pod’s names are answered; 127.0.0.1 brings [::1] with it',
+    ),
+    dnsMode: choice(
+      'NSM_DNS_MODE',
+      'embedded',
+      'who answers: this process (embedded), or a CoreDNS with the fanout plugin for which a Corefile is written (coredns)',
+      ['embedded', 'coredns'],
+    ),
+    dnsClusterServers: list(
+      'NSM_DNS_CLUSTER_SERVERS',
+      '',
+      'addresses of the cluster’s resolvers, when the pod’s dnsConfig points here; else resolv.conf tells them, and is taken over while services bring names',
+    ),
+    dnsTimeoutMs: duration('NSM_DNS_TIMEOUT', '2s', 'longest wait for one DNS server'),
+    dnsResolvConfPath: text('NSM_DNS_RESOLV_CONF_PATH', '/etc/resolv.conf', 'the pod’s resolv.conf'),
+    dnsCorefilePath: text(
+      'NSM_DNS_COREFILE_PATH',
+      '/etc/coredns/Corefile',
+      'where the Corefile is written, for NSM_DNS_MODE=coredns',
+    ),
+    dnsCorednsMetrics: text(
+      'NSM_DNS_COREDNS_METRICS',
+      ':9153',
+      'where CoreDNS is to serve its metrics, for NSM_DNS_MODE=coredns',
+    ),
   },
   {
     ...unsupportedEverywhere,
@@ -58,6 +102,16 @@ export const sidecarConfig: ConfigSchema<SidecarConfig> = defineConfig<SidecarCo
     NSM_MECHANISM: 'the mechanism is the scheme of each network service URL',
   },
 )
+
+function address(name: string, fallback: string, meaning: string): Variable<ListenAddress> {
+  const read = (value: string): ListenAddress => {
+    const [, host = '', port = ''] = /^\[?([0-9a-fA-F:.]+)\]?:(\d{1,5})$/.exec(value) ?? []
+    if (isIP(host) === 0 || Number(port) < 1 || Number(port) > 65_535)
+      throw new Error('must be an address with a port, such as 127.0.0.1:53')
+    return { host, port: Number(port) }
+  }
+  return custom('address', read, [name, fallback, meaning])
+}
 
 function kernelUrls(name: string, meaning: string): Variable<readonly NsUrl[]> {
   const read = (value: string): readonly NsUrl[] => {

@@ -1,4 +1,4 @@
-import { metricsText, type Sample } from '@nsm/sdk/process/metrics-text.js'
+import { metricsText, type Metric, type Sample } from '@nsm/sdk/process/metrics-text.js'
 import type { MetricsText } from '@nsm/sdk/process/ops-server.js'
 import { version } from '@nsm/sdk/process/version.js'
 import type { X509Source } from '@nsm/spiffe/svid.js'
@@ -8,7 +8,32 @@ import type { StatusBoard } from './status-board.ts'
 const states = ['CONNECTING', 'UP', 'HEALING', 'CLOSED'] as const
 
 /** The sidecar's metrics, read from its status; no identities in labels. */
-export function sidecarMetrics(board: StatusBoard, source: X509Source): MetricsText {
+export function sidecarMetrics(
+  board: StatusBoard,
+  source: X509Source,
+  more: readonly Metric[] = [],
+): MetricsText {
+  return metricsText([...processMetrics(source), ...connectionMetrics(board), ...more])
+}
+
+function processMetrics(source: X509Source): readonly Metric[] {
+  return [
+    {
+      name: 'nsm_build_info',
+      help: 'Always 1.',
+      type: 'gauge',
+      read: () => [{ labels: { app: 'sidecar', version, node: process.versions.node }, value: 1 }],
+    },
+    {
+      name: 'nsm_svid_expiry_timestamp_seconds',
+      help: 'When the identity in use expires.',
+      type: 'gauge',
+      read: () => expiryOf(source),
+    },
+  ]
+}
+
+function connectionMetrics(board: StatusBoard): readonly Metric[] {
   const connections = (): readonly ConnectionStatus[] => board.read().connections
   const each = (value: (connection: ConnectionStatus) => number | undefined): readonly Sample[] =>
     connections().flatMap((connection) => {
@@ -16,13 +41,7 @@ export function sidecarMetrics(board: StatusBoard, source: X509Source): MetricsT
       const labels = { service: connection.networkService, interface: connection.interface ?? '' }
       return number === undefined ? [] : [{ labels, value: number }]
     })
-  return metricsText([
-    {
-      name: 'nsm_build_info',
-      help: 'Always 1.',
-      type: 'gauge',
-      read: () => [{ labels: { app: 'sidecar', version, node: process.versions.node }, value: 1 }],
-    },
+  return [
     {
       name: 'nsm_connections',
       help: 'Connections by state.',
@@ -60,13 +79,7 @@ export function sidecarMetrics(board: StatusBoard, source: X509Source): MetricsT
       type: 'gauge',
       read: () => each(({ heals }) => (heals.last === null ? undefined : heals.last.ms / 1_000)),
     },
-    {
-      name: 'nsm_svid_expiry_timestamp_seconds',
-      help: 'When the identity in use expires.',
-      type: 'gauge',
-      read: () => expiryOf(source),
-    },
-  ])
+  ]
 }
 
 function withResult({ labels, value }: Sample, result: string): Sample {

@@ -5,6 +5,7 @@ import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
 import { clientChain, type ClientChain } from '@nsm/sdk/chains/client.js'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { background } from '@nsm/sdk/ctx.js'
+import type { Element } from '@nsm/sdk/chain.js'
 import { clientInfo } from '@nsm/sdk/elements/client-info.js'
 import { excludedPrefixesClient } from '@nsm/sdk/elements/excluded-prefixes-client.js'
 import { kernelClient } from '@nsm/sdk/elements/kernel-client.js'
@@ -18,6 +19,8 @@ import type { Dial } from '@nsm/sdk/transport/remote.js'
 import type { X509Source } from '@nsm/spiffe/svid.js'
 import type { SidecarConfig } from './config.ts'
 import { closeAll, connectAll, plan, type ConnectionsOptions } from './connections.ts'
+import { openPodDns } from './dns/pod-dns.ts'
+import { keepNames } from './keep-names.ts'
 import { liveness } from './liveness.ts'
 import { sidecarMetrics } from './metrics.ts'
 import { reportStatus, tellingDial } from './report-status.ts'
@@ -37,8 +40,18 @@ export async function startSidecar(
 ): Promise<Service> {
   const source = await openIdentity(config.spiffeEndpointSocket, log, signal)
   const planned = plan(config.name, config.networkServices)
-  const board = statusBoard({ name: config.name, spiffeId: () => idOf(source) }, planned, clock)
-  const status = await statusServer(config.opsListenOn, board, sidecarMetrics(board, source))
+  const names = config.dnsEnabled ? await openPodDns(dnsOptions(config), log) : undefined
+  const board = statusBoard(
+    {
+      name: config.name,
+      spiffeId: () => idOf(source),
+      ...(names === undefined ? {} : { dns: () => names.status() }),
+    },
+    planned,
+    clock,
+  )
+  const metrics = sidecarMetrics(board, source, names?.metrics)
+  const status = await statusServer(config.opsListenOn, board, metrics)
   log.info({ address: status.address }, 'status')
 
   const sessions = dialer({
@@ -51,7 +64,8 @@ export async function startSidecar(
   })
   const alive = config.livenessEnabled ? liveness(ping, config.livenessTimeoutMs) : undefined
   const dial = tellingDial(sessions.dial, board)
-  const service = clientOf(config, dial, board, alive)
+  const reporting = [reportStatus(board), ...(names === undefined ? [] : [keepNames(names)])]
+  const service = clientOf(config, dial, { board, alive, reporting })
   const options: ConnectionsOptions = {
     service,
     dial,
@@ -72,6 +86,8 @@ export async function startSidecar(
     close: async (drained) => {
       stop.abort()
       service.stop()
+      // First of all: what comes next may take all the time that is left.
+      await names?.close()
       await closeAll(background({ log, clock, signal: drained }), planned, options)
       sessions.close()
       source.close()
@@ -83,8 +99,15 @@ export async function startSidecar(
 function clientOf(
   config: SidecarConfig,
   dial: Dial,
-  board: StatusBoard,
-  alive: ConnectionsOptions['liveness'],
+  {
+    board,
+    alive,
+    reporting,
+  }: {
+    readonly board: StatusBoard
+    readonly alive: ConnectionsOptions['liveness']
+    readonly reporting: readonly Element[]
+  },
 ): ClientChain {
   return clientChain({
     name: config.name,
@@ -104,13 +127,26 @@ function clientOf(
       ...(alive === undefined ? {} : { liveness: alive }),
     },
     elements: [
-      reportStatus(board),
+      ...reporting,
       clientInfo(config),
       excludedPrefixesClient(config.awarenessGroups),
       kernelClient({ netnsUrl: ownNetnsUrl }),
       sendFdClient(native),
     ],
   })
+}
+
+function dnsOptions(config: SidecarConfig): Parameters<typeof openPodDns>[0] {
+  return {
+    mode: config.dnsMode,
+    listenOn: config.dnsListenOn,
+    resolvConfPath: config.dnsResolvConfPath,
+    clusterServers: config.dnsClusterServers,
+    corefilePath: config.dnsCorefilePath,
+    corefile: { metrics: config.dnsCorednsMetrics },
+    timeoutMs: config.dnsTimeoutMs,
+    serverPort: 53,
+  }
 }
 
 /** Own SPIFFE ID; null while it is withdrawn. */

@@ -1,4 +1,5 @@
 import type { Clock } from '@nsm/sdk/clock.js'
+import { dnsOff, type DnsStatus } from './dns/status.ts'
 import {
   carriesPackets,
   reduce,
@@ -39,7 +40,11 @@ const maxRecent = 100
 
 /** A board on which every wish has just been requested. */
 export function statusBoard(
-  identity: { readonly name: string; readonly spiffeId: () => string | null },
+  about: {
+    readonly name: string
+    readonly spiffeId: () => string | null
+    readonly dns?: () => DnsStatus
+  },
   wishes: readonly Wish[],
   clock: Clock,
 ): StatusBoard {
@@ -61,12 +66,14 @@ export function statusBoard(
       for (const listener of listeners) listener(change)
     },
     read() {
-      const all = [...connections.values()]
+      const dns = about.dns?.() ?? dnsOff
+      const all = [...connections.values()].map((connection) => withDnsErrors(connection, dns))
       return {
-        name: identity.name,
-        spiffeId: identity.spiffeId(),
+        name: about.name,
+        spiffeId: about.spiffeId(),
         ready: all.every(carriesPackets),
         connections: all,
+        dns,
       }
     },
     recent: () => [...recent],
@@ -75,4 +82,15 @@ export function statusBoard(
       return () => listeners.delete(listener)
     },
   }
+}
+
+function withDnsErrors(connection: ConnectionStatus, { servers }: DnsStatus): ConnectionStatus {
+  if (connection.dns.length === 0) return connection
+  const dns = connection.dns.map((config) => {
+    const faults = servers.flatMap(({ address, lastError }) =>
+      lastError !== null && config.servers.includes(address) ? [[address, lastError] as const] : [],
+    )
+    return { ...config, lastErrors: Object.fromEntries(faults) }
+  })
+  return { ...connection, dns }
 }

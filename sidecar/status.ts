@@ -1,6 +1,7 @@
 import type { Connection, PathSegment } from '@nsm/api/gen/connection.js'
 import type { IPContext } from '@nsm/api/gen/connectioncontext.js'
 import { hopTimeMetric } from '@nsm/sdk/elements/hop-time.js'
+import type { DnsStatus } from './dns/status.ts'
 import { parseToken } from '@nsm/spiffe/es256.js'
 
 /** What a connection of the pod is going through. */
@@ -57,7 +58,7 @@ export interface ConnectionStatus {
   readonly endpointAddresses: readonly string[]
   readonly routes: readonly RouteStatus[]
   readonly mtu: number | null
-  readonly dns: readonly { readonly servers: readonly string[]; readonly searchDomains: readonly string[] }[]
+  readonly dns: readonly ConnectionDns[]
   /** When the first token on the path expires, ISO 8601; it is refreshed long before. */
   readonly expires: string | null
   /** Time of the last successful Request over all hops. */
@@ -65,6 +66,14 @@ export interface ConnectionStatus {
   readonly path: readonly Hop[]
   readonly requests: { readonly succeeded: number; readonly failed: number }
   readonly heals: { readonly count: number; readonly last: Heal | null }
+}
+
+/** Names that a connection brings. */
+export interface ConnectionDns {
+  readonly servers: readonly string[]
+  readonly searchDomains: readonly string[]
+  /** Per server what was last wrong with it; servers without trouble are left out. */
+  readonly lastErrors: Readonly<Record<string, string>>
 }
 
 /** One loss that was repaired. */
@@ -85,6 +94,8 @@ export interface SidecarStatus {
   readonly ready: boolean
   /** In the order of NSM_NETWORK_SERVICES. */
   readonly connections: readonly ConnectionStatus[]
+  /** How the pod's names are resolved. */
+  readonly dns: DnsStatus
 }
 
 /** What happens to one connection. */
@@ -219,6 +230,7 @@ function detailsOf(connection: Connection, requestMs?: number): Details {
     dns: (context?.dnsContext?.configs ?? []).map(({ dnsServerIps, searchDomains }) => ({
       servers: dnsServerIps,
       searchDomains,
+      lastErrors: {},
     })),
     ...addressesOf(context?.ipContext),
     ...hopsOf(path?.pathSegments ?? [], requestMs),

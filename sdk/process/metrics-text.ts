@@ -2,6 +2,8 @@ import type { MetricsText } from './ops-server.ts'
 
 /** One value of a metric. */
 export interface Sample {
+  /** Of a histogram's rows, such as `_bucket`. */
+  readonly suffix?: '_bucket' | '_sum' | '_count'
   readonly labels?: Readonly<Record<string, string>>
   readonly value: number
 }
@@ -10,7 +12,7 @@ export interface Sample {
 export interface Metric {
   readonly name: string
   readonly help: string
-  readonly type: 'counter' | 'gauge'
+  readonly type: 'counter' | 'gauge' | 'histogram'
   readonly read: () => readonly Sample[]
 }
 
@@ -23,9 +25,9 @@ export function metricsText(metrics: readonly Metric[]): MetricsText {
 }
 
 function family({ name, help, type, read }: Metric): string {
-  const samples = read().map(({ labels = {}, value }) => {
+  const samples = read().map(({ suffix = '', labels = {}, value }) => {
     const pairs = Object.entries(labels).map(([label, text]) => `${label}="${escaped(text)}"`)
-    return `${name}${pairs.length === 0 ? '' : `{${pairs.join(',')}}`} ${value}\n`
+    return `${name}${suffix}${pairs.length === 0 ? '' : `{${pairs.join(',')}}`} ${value}\n`
   })
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${samples.join('')}`
 }

@@ -1,4 +1,4 @@
-import type { DnsView, Zone } from './view.ts'
+import type { DnsView, Zone } from '@nsm/sdk/dns/view.js'
 
 /** What of the Corefile is the operator's choice. */
 export interface CorefileOptions {

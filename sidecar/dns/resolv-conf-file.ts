@@ -21,9 +21,13 @@ export interface ResolvConfFile {
  * Opens the file; one left by a killed predecessor is put right first.
  * It is a bind mount in a pod, which can't be replaced by rename: it is written in place by one write, then cut to length,
  * so that a kill in between leaves a file from which the original can be told.
+ * A file that isn't there reads as an empty one.
  */
 export async function openResolvConf(path: string): Promise<ResolvConfFile> {
-  const found = await readFile(path)
+  const found = await readFile(path).catch((err: NodeJS.ErrnoException) => {
+    if (err.code === 'ENOENT') return Buffer.alloc(0)
+    throw err
+  })
   const original = originalOf(found) ?? found
   let written: Buffer = found
   const write = async (content: Buffer): Promise<void> => {
@@ -38,7 +42,8 @@ export async function openResolvConf(path: string): Promise<ResolvConfFile> {
     }
     written = content
   }
-  await write(original)
+  // One that can't be put right now may be later: `restore` tries again and tells why not.
+  await write(original).catch(() => undefined)
   return {
     original: parseResolvConf(original.toString('latin1')),
     takeOver: (conf) => write(formatResolvConf(conf, original)),

@@ -28,6 +28,13 @@ export function parseResolvConf(text: string): ResolvConf {
   return conf
 }
 
+/** Names with fewer dots than this are tried with the search list first (resolv.conf(5)). */
+export function ndotsOf({ options }: ResolvConf): number {
+  const [, given] =
+    /^ndots:(\d{1,2})$/.exec(options.findLast((option) => option.startsWith('ndots:')) ?? '') ?? []
+  return given === undefined ? 1 : Math.min(15, Number(given))
+}
+
 /** A file that asks `nameservers` and carries the bytes of the original within. */
 export function formatResolvConf(conf: ResolvConf, original: Buffer): Buffer {
   const encoded = original.toString('base64')

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { corefile } from '@nsm/sidecar/dns/corefile.js'
-import { dnsView } from '@nsm/sidecar/dns/view.js'
+import { dnsView } from '@nsm/sdk/dns/view.js'
 import t from 'tap'
 
 /** `UPDATE_GOLDEN=1` writes what is made now; the difference is then read by a person. */

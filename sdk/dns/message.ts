@@ -16,6 +16,9 @@ const truncatedFlag = 0x0200
 const recursionAvailable = 0x80
 const recursionDesired = 0x0100
 
+/** EDNS option for local use (RFC 6891 §9): in a question it asks which server the answer is from, in an answer it tells. */
+const originOption = 65_313
+
 /** One question, as it was asked. */
 export interface Query {
   readonly id: number
@@ -28,6 +31,8 @@ export interface Query {
   /** DNSSEC records wanted (EDNS DO bit). */
   readonly wantsDnssec: boolean
   readonly hasEdns: boolean
+  /** Wants to be told which server answered. */
+  readonly wantsOrigin: boolean
   /** Longest answer that the asker takes over UDP. */
   readonly udpBytes: number
 }
@@ -58,11 +63,19 @@ export function readQuery(message: Buffer): QueryOutcome {
   }
 }
 
-function readEdns(packet: Packet): Pick<Query, 'wantsDnssec' | 'hasEdns' | 'udpBytes'> {
+function readEdns(packet: Packet): Pick<Query, 'wantsDnssec' | 'hasEdns' | 'wantsOrigin' | 'udpBytes'> {
   const opt = packet.additionals?.find((record) => record.type === 'OPT')
-  if (opt?.type !== 'OPT') return { wantsDnssec: false, hasEdns: false, udpBytes: plainUdpBytes }
+  if (opt?.type !== 'OPT')
+    return { wantsDnssec: false, hasEdns: false, wantsOrigin: false, udpBytes: plainUdpBytes }
   const udpBytes = Math.max(plainUdpBytes, Math.min(opt.udpPayloadSize, 4096))
-  return { wantsDnssec: opt.flag_do, hasEdns: true, udpBytes }
+  return { wantsDnssec: opt.flag_do, hasEdns: true, wantsOrigin: originIn(opt) !== undefined, udpBytes }
+}
+
+function originIn(opt: Answer | undefined): string | undefined {
+  if (opt?.type !== 'OPT') return undefined
+  const options = opt.options as readonly { readonly code: number; readonly data?: Buffer }[]
+  const found = options.find(({ code }) => code === originOption)
+  return found === undefined ? undefined : (found.data?.toString('latin1') ?? '')
 }
 
 /** The parts of an answer that do not depend on who asked. */
@@ -74,6 +87,8 @@ export interface Reply {
   readonly authorities: readonly Answer[]
   /** Without OPT. */
   readonly additionals: readonly Answer[]
+  /** Who it is from, when that is known: an address, or `cache`. */
+  readonly origin?: string
 }
 
 export type ServerAnswer = Reply & {
@@ -87,7 +102,9 @@ export function readAnswer(message: Buffer): ServerAnswer {
   const packet = decode(message)
   const question = packet.questions?.[0]
   const flags = message.readUInt16BE(2)
+  const origin = originIn(packet.additionals?.find(({ type }) => type === 'OPT'))
   return {
+    ...(origin === undefined || origin === '' ? {} : { origin }),
     rcode: codeName(flags & rcodeMask),
     authoritative: packet.flag_aa,
     authenticated: packet.flag_ad,
@@ -100,14 +117,21 @@ export function readAnswer(message: Buffer): ServerAnswer {
   }
 }
 
+/** What of a question is its server's business. */
+export interface QueryOptions {
+  readonly wantsDnssec: boolean
+  /** Asks a server of ours whom it has the answer from. */
+  readonly wantsOrigin?: boolean
+}
+
 /** The query that a server is asked, with its own id and letters (0x20). */
-export function writeQuery(id: number, name: string, type: string, wantsDnssec: boolean): Buffer {
+export function writeQuery(id: number, name: string, type: string, options: QueryOptions): Buffer {
   return encode({
     type: 'query',
     id,
     flags: recursionDesired,
     questions: [{ name, type: type as 'A', class: 'IN' }],
-    additionals: [edns(offeredUdpBytes, wantsDnssec)],
+    additionals: [edns(options.wantsDnssec, options.wantsOrigin === true ? '' : undefined)],
   })
 }
 
@@ -148,21 +172,26 @@ function encodeReply(query: Query, reply: Reply, extraFlags: number): Buffer {
     questions: [{ name: query.asked === '' ? '.' : query.asked, type: query.type as 'A', class: 'IN' }],
     answers: [...reply.answers],
     authorities: [...reply.authorities],
-    additionals: [...reply.additionals, ...(query.hasEdns ? [edns(offeredUdpBytes, query.wantsDnssec)] : [])],
+    additionals: [
+      ...reply.additionals,
+      ...(query.hasEdns
+        ? [edns(query.wantsDnssec, query.wantsOrigin ? (reply.origin ?? 'nobody') : undefined)]
+        : []),
+    ],
   }
   return encode(packet)
 }
 
-function edns(udpPayloadSize: number, dnssec: boolean): Answer {
+function edns(dnssec: boolean, origin: string | undefined): Answer {
   return {
     type: 'OPT',
     name: '.',
-    udpPayloadSize,
+    udpPayloadSize: offeredUdpBytes,
     extendedRcode: 0,
     ednsVersion: 0,
     flags: dnssec ? 0x8000 : 0,
     flag_do: dnssec,
-    options: [],
+    options: origin === undefined ? [] : [{ code: originOption, data: Buffer.from(origin, 'latin1') }],
   } as unknown as Answer
 }
 

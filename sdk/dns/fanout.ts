@@ -16,7 +16,12 @@ export interface ServerHealth {
   failures: number
   lastError: string | undefined
   lastErrorAt: number | undefined
+  /** Answers of any kind. */
   answered: number
+  /** Answers that were the one to be given. */
+  won: number
+  /** Time-outs and unreachables, all of them. */
+  failed: number
 }
 
 /** After so many failures in a row a server is asked still, but nobody waits for it until it answers again. */
@@ -57,6 +62,7 @@ export async function fanout(
         } catch (reason) {
           if (!stop.signal.aborted) {
             health.failures += 1
+            health.failed += 1
             note(health, reason instanceof Error ? reason.message : String(reason), now())
           }
         }

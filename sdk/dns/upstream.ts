@@ -17,6 +17,8 @@ export interface Question {
   readonly name: string
   readonly type: string
   readonly wantsDnssec: boolean
+  /** Asks a server of ours whom it has the answer from. */
+  readonly wantsOrigin?: boolean
 }
 
 export interface UpstreamOptions {
@@ -94,7 +96,7 @@ function overUdp(
     }
     const fail = (err: Error): void => done(() => reject(err))
     const onAbort = (): void => fail(signal.reason as Error)
-    const send = (): void => port.send(writeQuery(id, asked, question.type, question.wantsDnssec), fail)
+    const send = (): void => port.send(writeQuery(id, asked, question.type, question), fail)
     const again = setTimeout(send, timeoutMs / 2)
     const timer = setTimeout(() => fail(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
     signal.addEventListener('abort', onAbort, { once: true })
@@ -190,7 +192,7 @@ async function overTcp(
     socket.destroy(new Error(`no answer over TCP within ${options.timeoutMs} ms`)),
   )
   try {
-    const query = writeQuery(id, question.name, question.type, question.wantsDnssec)
+    const query = writeQuery(id, question.name, question.type, question)
     const length = Buffer.alloc(2)
     length.writeUInt16BE(query.length, 0)
     socket.write(Buffer.concat([length, query]))

@@ -1,4 +1,4 @@
-import { dnsView, domainName, maxServers, zoneFor } from '@nsm/sidecar/dns/view.js'
+import { dnsView, domainName, maxServers, zoneFor } from '@nsm/sdk/dns/view.js'
 import t from 'tap'
 
 const origin = { servers: ['10.96.0.10'], search: ['default.svc.cluster.local', 'svc.cluster.local'] }
@@ -48,7 +48,7 @@ t.test("a peer's mistakes cost only themselves, and the resolver never asks itse
         ),
       ],
     ],
-    new Set(['127.0.0.1', '::1']),
+    (address) => address === '127.0.0.1',
   )
   t.same(
     view.zones.map(({ domain }) => domain),

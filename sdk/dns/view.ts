@@ -1,5 +1,5 @@
-import { isIP } from 'node:net'
 import type { DNSConfig } from '@nsm/api/gen/connectioncontext.js'
+import { formatAddress, parseAddress } from '../net/prefix.ts'
 
 /** Servers that know the names of one zone; the longest zone that a name ends in decides. */
 export interface Zone {
@@ -26,30 +26,37 @@ export interface Origin {
 /** One server may stand for many services: CoreDNS takes at most 100 in one block. */
 export const maxServers = 100
 const maxSearchDomains = 32
+/** Of all connections together; the cluster's is the first. */
+const maxZones = 1_000
 
 /**
- * Merges the DNS configs of all connections with what the pod had. Services that share a domain share its servers.
- * Text that is no address or no domain is left out: a peer's mistake must not cost the other names.
+ * Merges the DNS configs of all connections with what the pod had. Services that share a domain share its servers; a domain
+ * that the cluster may know names of too is asked of both. Text that is no address or no domain is left out: a peer's
+ * mistake must not cost the other names.
+ *
+ * @param isOwn whether this resolver itself answers at an address: it is never asked
  */
 export function dnsView(
   origin: Origin,
   configs: Iterable<readonly DNSConfig[]>,
-  own: ReadonlySet<string> = new Set(),
+  isOwn: (address: string) => boolean = () => false,
 ): DnsView {
-  const zones = new Map<string, Set<string>>([['.', new Set(usable(origin.servers, own))]])
+  const cluster = usable(origin.servers, isOwn)
+  const zones = new Map<string, Set<string>>([['.', new Set(cluster)]])
   const search = new Set(origin.search)
-  for (const config of [...configs].flat()) {
-    const servers = usable(config.dnsServerIps, own)
-    const domains = config.searchDomains.map(domainName).filter((name) => name !== undefined)
+  for (const { dnsServerIps, searchDomains } of [...configs].flat()) {
+    const servers = usable(dnsServerIps, isOwn)
+    const domains = searchDomains.map(domainName).filter((name) => name !== undefined)
     for (const domain of ['.', ...domains]) {
-      const all = [...(zones.get(domain) ?? []), ...servers]
-      zones.set(domain, new Set(all.slice(0, maxServers)))
+      const known = zones.get(domain) ?? (isShared(domain, origin.search) ? cluster : [])
+      zones.set(domain, new Set([...known, ...servers].slice(0, maxServers)))
     }
     for (const domain of domains) if (search.size < maxSearchDomains) search.add(domain.slice(0, -1))
   }
   return {
     zones: [...zones]
       .filter(([, servers]) => servers.size > 0)
+      .slice(0, maxZones)
       .map(([domain, servers]) => ({ domain, servers: [...servers] }))
       .toSorted((a, b) => b.domain.length - a.domain.length || (a.domain < b.domain ? -1 : 1)),
     search: [...search],
@@ -70,6 +77,18 @@ export function domainName(text: string): string | undefined {
     : undefined
 }
 
-function usable(servers: readonly string[], own: ReadonlySet<string>): string[] {
-  return servers.filter((server) => isIP(server) !== 0 && !own.has(server))
+/** Whether the cluster may have names there: its own domains, those above and below them, and top-level ones. */
+function isShared(domain: string, search: readonly string[]): boolean {
+  if (domain.indexOf('.') === domain.length - 1) return true
+  return search.some((own) => `${own}.`.endsWith(`.${domain}`) || `.${domain}`.endsWith(`.${own}.`))
+}
+
+/** In one spelling each; never an address that is nobody's, everybody's or this resolver's own. */
+function usable(servers: readonly string[], isOwn: (address: string) => boolean): string[] {
+  return servers.flatMap((text) => {
+    const address = parseAddress(text)
+    if (address === undefined || address.value === 0n) return []
+    const server = formatAddress(address)
+    return isOwn(server) ? [] : [server]
+  })
 }

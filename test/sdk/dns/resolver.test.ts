@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readAnswer, writeQuery, type Query } from '@nsm/sidecar/dns/message.js'
-import { resolver, type Resolver } from '@nsm/sidecar/dns/resolver.js'
-import { dnsServer } from '@nsm/sidecar/dns/server.js'
-import { dnsView } from '@nsm/sidecar/dns/view.js'
+import { readAnswer, writeQuery, type Query } from '@nsm/sdk/dns/message.js'
+import { resolver, type Resolver } from '@nsm/sdk/dns/resolver.js'
+import { dnsServer } from '@nsm/sdk/dns/server.js'
+import { dnsView } from '@nsm/sdk/dns/view.js'
 import { createSocket } from 'node:dgram'
 import t, { type Test } from 'tap'
 import { a, dnsScript, type Script } from '../../kit/dns-server.js'
@@ -42,6 +42,7 @@ function query(name: string, type = 'A'): Query {
     recursionDesired: true,
     wantsDnssec: false,
     hasEdns: false,
+    wantsOrigin: false,
     udpBytes: 512,
   }
 }
@@ -225,5 +226,7 @@ t.test('over the wire: hostile questions are refused or dropped, and the next on
     'NOTIMP',
   )
   socket.send(Buffer.from('00'), local.port, '127.0.0.1')
-  t.match(readAnswer(await ask(writeQuery(7, 'x.test', 'A', false))).answers, [{ data: '10.1.1.1' }])
+  t.match(readAnswer(await ask(writeQuery(7, 'x.test', 'A', { wantsDnssec: false }))).answers, [
+    { data: '10.1.1.1' },
+  ])
 })

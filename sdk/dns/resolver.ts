@@ -7,7 +7,7 @@ import { zoneFor, type DnsView } from './view.ts'
 /** How one question was answered, for status and metrics. */
 export interface Resolution {
   readonly reply: Reply
-  /** Address of the server that answered; undefined for the cache, and when no server did. */
+  /** Address of the server that answered; undefined for the cache, and when no server did. `reply.origin` tells it to whoever asks. */
   readonly server: string | undefined
   readonly source: 'cache' | 'server' | 'none'
 }
@@ -19,15 +19,19 @@ export interface Resolver {
   readonly view: DnsView
   /** Per server: what was last wrong with it, and how often it answered. */
   servers(): readonly { readonly address: string; readonly health: Readonly<ServerHealth> }[]
+  /** Answers in the cache. */
+  readonly cached: number
   close(): void
 }
 
 export interface ResolverOptions extends UpstreamOptions {
   /**
-   * Tries names with fewer dots than `ndots` with the search list too, for pods whose resolv.conf can't carry the services' domains.
+   * Tries names with fewer dots than this with the search list too, for pods whose resolv.conf can't carry the services' domains.
    * 0 = never: the C library does it.
    */
   readonly searchBelowDots: number
+  /** Domains that the C library appends by itself: names in them are complete. */
+  readonly searchedBefore?: readonly string[]
   readonly now?: () => number
 }
 
@@ -53,25 +57,26 @@ export function resolver(initial: DnsView, options: ResolverOptions): Resolver {
 
   const ask = singleFlight(async (question) => {
     const cached = cache.get(question)
-    if (cached !== undefined) return { reply: cached, server: undefined, source: 'cache' }
+    if (cached !== undefined)
+      return { reply: { ...cached, origin: 'cache' }, server: undefined, source: 'cache' }
     const asked = view
     const zone = zoneFor(asked, question.name)
     if (zone === undefined) return unanswered
-    const { answer, winner } = await fanout(
-      zone.servers.map((address) => known.at(address)),
-      question,
-      now,
-    )
+    const servers = zone.servers.map((address) => known.at(address))
+    const { answer, winner } = await fanout(servers, question, now)
     if (answer === undefined) return unanswered
     // An answer of servers that have gone since must not outlive them.
     if (asked === view) cache.set(question, answer)
-    return { reply: answer, server: winner, source: 'server' }
+    if (winner === undefined) return { reply: answer, server: undefined, source: 'server' }
+    const won = servers.find(({ upstream: { address } }) => address === winner)
+    if (won !== undefined) won.health.won += 1
+    return { reply: { ...answer, origin: winner }, server: winner, source: 'server' }
   })
 
   return {
     async resolve(query, signal) {
-      let first: Resolution | undefined
-      for (const name of candidates(query.name, view.search, options.searchBelowDots)) {
+      let best: Resolution | undefined
+      for (const name of candidates(query.name, view, options)) {
         signal.throwIfAborted()
         const found = await ask({ name, type: query.type, wantsDnssec: query.wantsDnssec })
         if (found.reply.rcode === 'NOERROR' && found.reply.answers.length > 0) {
@@ -79,9 +84,11 @@ export function resolver(initial: DnsView, options: ResolverOptions): Resolver {
             ? found
             : { ...found, reply: underAskedName(found.reply, name, query.asked) }
         }
-        first ??= found
+        // A name without records of this type still exists, which some C libraries make much of.
+        if (best === undefined || (best.reply.rcode === 'NXDOMAIN' && found.reply.rcode === 'NOERROR'))
+          best = found
       }
-      return first ?? unanswered
+      return best ?? unanswered
     },
     setView(next) {
       view = next
@@ -92,6 +99,9 @@ export function resolver(initial: DnsView, options: ResolverOptions): Resolver {
       return view
     },
     servers: () => known.list(),
+    get cached() {
+      return cache.size
+    },
     close: () => known.keep(new Set()),
   }
 }
@@ -112,7 +122,14 @@ function serverPool(options: UpstreamOptions): {
     at(address) {
       const known = servers.get(address)
       if (known !== undefined) return known
-      const health = { failures: 0, lastError: undefined, lastErrorAt: undefined, answered: 0 }
+      const health = {
+        failures: 0,
+        lastError: undefined,
+        lastErrorAt: undefined,
+        answered: 0,
+        won: 0,
+        failed: 0,
+      }
       const fresh = { upstream: upstream(address, options), health }
       servers.set(address, fresh)
       return fresh
@@ -145,9 +162,15 @@ function singleFlight(
 }
 
 /** The name as asked, then with the search list if it is short enough. */
-function candidates(name: string, search: readonly string[], searchBelowDots: number): string[] {
-  const dots = name.split('.').length - 2
-  const searched = dots < searchBelowDots ? search.map((domain) => `${name}${domain}.`) : []
+function candidates(
+  name: string,
+  { search }: DnsView,
+  { searchBelowDots, searchedBefore = [] }: ResolverOptions,
+): string[] {
+  const isShort =
+    name.split('.').length - 2 < searchBelowDots &&
+    ![...searchedBefore, ...search].some((domain) => name.endsWith(`.${domain}.`))
+  const searched = isShort ? search.map((domain) => `${name}${domain}.`) : []
   return [name, ...searched.filter((long) => long.length <= 254)]
 }
 
