@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { native } from '@nsm/native/native.js'
+import type { VethEnd } from '@nsm/native/surface.js'
 import type { AddressPlan, NodeAddresses } from './addresses.ts'
 import { routesOf } from './routes.ts'
 
@@ -38,7 +39,7 @@ export async function attachNode(
       { netnsFd: here, name },
       { netnsFd: inside, name: 'eth0' },
     ]
-    await native.createVeth({ a, b, mtu, group: plainGroup })
+    await makeVeth(a, b)
     await native.createBridge(inside, podBridge)
     await native.apply(inside, [
       { op: 'link', name: 'eth0', up: true },
@@ -65,12 +66,7 @@ export async function attachPod(
   await joined(nodePid, async (_here, node) =>
     joined(pod.pid, async (_self, inside) => {
       const port = `veth${createHash('sha256').update(pod.ip).digest('hex').slice(0, 10)}`
-      await native.createVeth({
-        a: { netnsFd: node, name: port },
-        b: { netnsFd: inside, name: 'eth0' },
-        mtu,
-        group: plainGroup,
-      })
+      await makeVeth({ netnsFd: node, name: port }, { netnsFd: inside, name: 'eth0' })
       await native.apply(node, [{ op: 'link', name: port, master: podBridge, up: true }])
       await native.apply(inside, [
         { op: 'link', name: 'eth0', up: true },
@@ -80,6 +76,12 @@ export async function attachPod(
     }),
   )
   return routesOf(pod.pid)
+}
+
+/** The kernel takes its time to remove what a dead namespace was linked by: a port that was left is removed first. */
+async function makeVeth(port: VethEnd, inside: VethEnd): Promise<void> {
+  await native.deleteLinks(port.netnsFd, [port.name])
+  await native.createVeth({ a: port, b: inside, mtu, group: plainGroup })
 }
 
 /** Descriptors of our own network namespace and of a process', closed afterwards: a held one would keep a dead pod's links up. */

@@ -97,6 +97,7 @@ export interface PodRow {
   readonly phase: string
   readonly ready: boolean
   readonly message: string
+  readonly startedAtMs: number
   readonly containers: readonly {
     readonly name: string
     readonly restarts: number

@@ -3,6 +3,7 @@ import { localMesh, noLocalMesh } from '../kit/local-mesh.ts'
 import { client, endpoint, namespace, yamlOf } from '../kit/pods.ts'
 
 const skip = noLocalMesh()
+t.setTimeout(300_000)
 const excluded = ['--exclude-prefix', '172.16.1.201/32', '--exclude-prefix', '172.16.1.202/32']
 
 t.test(

@@ -3,6 +3,7 @@ import { localMesh, noLocalMesh, podsOf, waitFor } from '../kit/local-mesh.ts'
 import { client, endpoint, namespace, yamlOf } from '../kit/pods.ts'
 
 const skip = noLocalMesh()
+t.setTimeout(300_000)
 
 t.test(
   'a client moves on when its endpoint is gone',

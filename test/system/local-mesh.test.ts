@@ -13,6 +13,7 @@ import {
 import { client, namespace, yamlOf } from '../kit/pods.ts'
 
 const skip = noLocalMesh()
+t.setTimeout(300_000)
 const settings = { ...(skip === undefined ? {} : { skip }), timeout: 240_000 }
 
 function pod(name: string, spec: object): object {
@@ -37,6 +38,24 @@ function pidsWith(text: string): readonly number[] {
   return lines
     .filter((line) => line.includes(text) && !line.includes('nsm-run'))
     .map((line) => Number.parseInt(line, 10))
+}
+
+/** Kills process 1 of the node or pod with this host name. */
+function killSandbox(mesh: LocalMesh, hostname: string): void {
+  const text = readFileSync(`/run/nsm/${mesh.name}/sandboxes.json`, 'utf8')
+  const holders = (JSON.parse(text) as readonly { readonly pid: number }[]).filter(({ pid }) =>
+    readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(hostname),
+  )
+  if (holders.length !== 1) throw new Error(`${holders.length} sandboxes of ${hostname}`)
+  for (const { pid } of holders) process.kill(pid, 'SIGKILL')
+}
+
+async function comesBack(mesh: LocalMesh, pod: string): Promise<PodRow> {
+  await waitFor(`pod ${pod}`, async () => {
+    const { code, stderr } = await mesh.nsm(['exec', '-n', 'demo', pod, '--', 'true'])
+    return code === 0 ? true : new Error(stderr)
+  })
+  return podOf(mesh, pod, ({ ready }) => ready)
 }
 
 t.test('pods, nodes and the commands', settings, async (t) => {
@@ -125,20 +144,22 @@ t.test('pods, nodes and the commands', settings, async (t) => {
         : new Error(stdout)
     })
     const before = await podOf(mesh, 'a', ({ ready }) => ready)
-    const holders = JSON.parse(readFileSync(`/run/nsm/${mesh.name}/sandboxes.json`, 'utf8')) as readonly {
-      pid: number
-    }[]
-    const hosts = holders.filter(({ pid }) =>
-      readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes('a'),
-    )
-    t.equal(hosts.length, 1)
-    for (const { pid } of hosts) process.kill(pid, 'SIGKILL')
-    await waitFor('the pod', async () => {
-      const { code, stderr } = await mesh.nsm(['exec', '-n', 'demo', 'a', '--', 'true'])
-      return code === 0 ? true : new Error(stderr)
-    })
-    const after = await podOf(mesh, 'a', ({ ready }) => ready)
+    killSandbox(mesh, 'a')
+    const after = await comesBack(mesh, 'a')
     t.match(after, { uid: before.uid, node: 'node-1' })
+  })
+
+  t.test('a killed node comes back with its pods', async (t) => {
+    const before = await podOf(mesh, 'b', ({ ready }) => ready)
+    killSandbox(mesh, 'node-2')
+    const after = await waitFor('the pod to be another one', async () => {
+      const row = (await podsOf(mesh, 'demo')).find(({ name }) => name === 'b')
+      return row !== undefined && row.ready && row.startedAtMs > before.startedAtMs
+        ? row
+        : new Error(JSON.stringify(row))
+    })
+    t.match(after, { uid: before.uid, node: 'node-2' })
+    t.match(await mesh.inPod('demo', 'a', `ping -c 1 -W 2 ${after.ip}`), / 0% packet loss/)
   })
 
   t.test('a deployment keeps its replicas', async (t) => {
@@ -244,6 +265,7 @@ t.test('options are checked before anything is started', settings, async (t) => 
     [['up', '--underlay', '10.0.0.1/24'], /--underlay must be an IPv4 prefix without host bits/],
     [['up', '--exclude-prefix', 'x'], /--exclude-prefix must be a prefix/],
     [['up', '-f', '/no/such/file'], /\/no\/such\/file can't be read/],
+    [['up', '--token-lifetime', '1'], /--token-lifetime must be a number of seconds from 5/],
     [['dance'], /unknown command 'dance'/],
   ] as const) {
     const { code, stderr } = await nsm(args)

@@ -4,6 +4,7 @@ import t from 'tap'
 import { noLocalMesh, nsm } from '../kit/local-mesh.ts'
 
 const skip = noLocalMesh()
+t.setTimeout(300_000)
 const example = fileURLToPath(new URL('../../../examples/quickstart', import.meta.url))
 
 t.test(

@@ -5,6 +5,7 @@ import { localMesh, noLocalMesh, waitFor, type LocalMesh } from '../kit/local-me
 import { client, endpoint, namespace, yamlOf } from '../kit/pods.ts'
 
 const skip = noLocalMesh()
+t.setTimeout(300_000)
 
 /** Processes of one program in this mesh. */
 function pidsOf(mesh: LocalMesh, program: string): readonly number[] {
