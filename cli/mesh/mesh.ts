@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
+import { sleep } from '@nsm/sdk/sleep.js'
 import { namespaceOf, type Namespace, type Pod } from '../manifest/objects.ts'
 import { addressPlan, type AddressPlan } from './addresses.ts'
 import { admit } from './admission.ts'
@@ -32,6 +33,7 @@ export interface MeshCallbacks {
 }
 
 const readyTimeoutMs = 60_000
+const replacePauseMs = 1_000
 /** A part that ended so often before it was ever ready won't become so. */
 const hopelessRestarts = 5
 
@@ -215,18 +217,22 @@ export class Mesh {
     return node
   }
 
-  /** A node whose sandbox was killed took its pods' links with it: all of it is made anew. */
+  /** A node whose sandbox was killed took its pods' links with it: all of it is made anew, however often that takes. */
   private async replaceNode(index: number, lost: MeshNode): Promise<void> {
-    if (this.stopping.signal.aborted || this.nodes[index] !== lost) return
-    this.callbacks.log.warn({ node: lost.name }, 'node lost, made anew')
-    try {
-      await lost.stop()
-      this.nodes[index] = await this.startNode(index)
-      const pods = this.workloads.running().filter(({ status }) => status.node === lost.name)
-      await Promise.all(pods.map(async (pod) => this.workloads.restart(pod)))
-    } catch (err) {
-      this.callbacks.log.error({ node: lost.name, err: NsmError.from(err).message }, 'node not replaced')
-    }
+    const { signal } = this.stopping
+    const { log } = this.callbacks
+    if (signal.aborted || this.nodes[index] !== lost) return
+    log.warn({ node: lost.name }, 'node lost, made anew')
+    await lost.stop()
+    while (!signal.aborted && this.nodes[index] === lost)
+      try {
+        this.nodes[index] = await this.startNode(index)
+      } catch (err) {
+        log.error({ node: lost.name, err: NsmError.from(err).message }, 'node not replaced yet')
+        await sleep({ clock: systemClock, signal }, replacePauseMs).catch(() => undefined)
+      }
+    const pods = this.workloads.running().filter(({ status }) => status.node === lost.name)
+    await Promise.all(pods.map(async (pod) => this.restart(pod)))
   }
 
   private startPod(
@@ -262,10 +268,17 @@ export class Mesh {
   private async replacePod(pod: RunningPod): Promise<void> {
     const { namespace, name, phase } = pod.status
     if (this.stopping.signal.aborted || phase === 'Terminating') return
-    const { log } = this.callbacks
-    log.warn({ pod: `${namespace}/${name}` }, 'sandbox lost, pod started again')
+    this.callbacks.log.warn({ pod: `${namespace}/${name}` }, 'sandbox lost, pod started again')
+    await this.restart(pod)
+  }
+
+  private async restart(pod: RunningPod): Promise<void> {
     await this.workloads.restart(pod).catch((err: unknown) => {
-      log.error({ pod: `${namespace}/${name}`, err: NsmError.from(err).message }, 'pod not started again')
+      const { namespace, name } = pod.status
+      this.callbacks.log.error(
+        { pod: `${namespace}/${name}`, err: NsmError.from(err).message },
+        'pod not started again',
+      )
     })
   }
 
