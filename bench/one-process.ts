@@ -12,7 +12,7 @@ import { startRegistry } from '@nsm/registry/registry.js'
 import type { NetworkService } from '@nsm/sdk/chain.js'
 import { clientChain } from '@nsm/sdk/chains/client.js'
 import { registryClient } from '@nsm/sdk/chains/registry-client.js'
-import { remoteRegistries } from '@nsm/sdk/chains/remote-registries.js'
+import { lookupRegistries } from '@nsm/sdk/chains/remote-registries.js'
 import { serverChain } from '@nsm/sdk/chains/server.js'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { background } from '@nsm/sdk/ctx.js'
@@ -142,7 +142,7 @@ async function forwarderWithoutWiring(socket: (name: string) => string): Promise
   const session = await sessions(socket)
   const { source, dialled } = session
   const url = socket('nsmgr.sock')
-  const lookups = remoteRegistries({ dial: dialled.dial, url, descriptors: native })
+  const lookups = lookupRegistries({ dial: dialled.dial, url, descriptors: native })
   const client = clientChain({ name: 'forwarder', dial: dialled.dial })
   const server = serverChain({
     name: 'forwarder',
@@ -177,6 +177,7 @@ async function forwarderWithoutWiring(socket: (name: string) => string): Promise
     watches.abort()
     client.stop()
     server.close()
+    lookups.close()
     await listening.close(1_000)
     session.close()
   }

@@ -1,9 +1,10 @@
 import type { ConnectionMonitor, NetworkService } from '@nsm/sdk/chain.js'
 import type { Native } from '@nsm/native/surface.js'
 import { clientChain } from '@nsm/sdk/chains/client.js'
+import type { LookupRegistries } from '@nsm/sdk/chains/remote-registries.js'
 import { serverChain, type ServerChain, type ServerChainOptions } from '@nsm/sdk/chains/server.js'
 import { connectTo } from '@nsm/sdk/elements/connect-to.js'
-import { discover, type Registries } from '@nsm/sdk/elements/discover.js'
+import { discover } from '@nsm/sdk/elements/discover.js'
 import { filterMechanisms } from '@nsm/sdk/elements/filter-mechanisms.js'
 import { kernelClient } from '@nsm/sdk/elements/kernel-client.js'
 import { mechanismPriority } from '@nsm/sdk/elements/mechanism-priority.js'
@@ -21,8 +22,8 @@ export interface ConnectionsOptions extends Pick<ServerChainOptions, 'tokens' | 
   readonly name: string
   readonly native: Native
   readonly dial: Dial
-  /** Where endpoints are looked up. */
-  readonly registries: Registries
+  /** Where endpoints are looked up; closed with the chain. */
+  readonly registries: LookupRegistries
   readonly mechanismPriority: readonly string[]
 }
 
@@ -72,6 +73,7 @@ export function connections(options: ConnectionsOptions): Connections {
     close() {
       client.stop()
       server.close()
+      registries.close()
     },
   }
 }

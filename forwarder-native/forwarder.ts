@@ -2,7 +2,7 @@ import { NetworkServiceEndpoint, NetworkServiceLabels } from '@nsm/api/gen/regis
 import { native } from '@nsm/native/native.js'
 import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
 import { registryClient } from '@nsm/sdk/chains/registry-client.js'
-import { remoteRegistries } from '@nsm/sdk/chains/remote-registries.js'
+import { lookupRegistries } from '@nsm/sdk/chains/remote-registries.js'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { background, type Ctx } from '@nsm/sdk/ctx.js'
 import type { Outcome } from '@nsm/sdk/elements/log-outcome.js'
@@ -38,11 +38,12 @@ export async function startForwarder(
   const metrics = processMetrics('forwarder')
   const tokens = tokenGenerator({ maxLifetimeMs: config.maxTokenLifetimeMs, clock: systemClock })
   const dialled = dialer({ source, tokens, unix, dialTimeoutMs: config.dialTimeoutMs, log })
+  const registries = lookupRegistries({ dial: dialled.dial, url, descriptors: native })
   const served = connections({
     name,
     native,
     dial: dialled.dial,
-    registries: remoteRegistries({ dial: dialled.dial, url, descriptors: native }),
+    registries,
     mechanismPriority: config.mechanismPriority,
     tokens,
     observe: observer(metrics),

@@ -114,7 +114,13 @@ function startRegistries(
     clientInfo: whereaboutsLabels(config),
     descriptors: [sockets, sendSocket({ native, fdOf: (url) => sockets.fdOf(url) })],
   })
-  return { ...registries, close: () => sockets.close() }
+  return {
+    ...registries,
+    close() {
+      registries.close()
+      sockets.close()
+    },
+  }
 }
 
 interface ConnectionsOptions extends Shared {

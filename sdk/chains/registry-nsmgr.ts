@@ -5,6 +5,7 @@ import { begin } from '../registry/begin.ts'
 import { clientInfo } from '../registry/client-info.ts'
 import { expire } from '../registry/expire.ts'
 import { networkServiceEndpointKind, networkServiceKind } from '../registry/kind.ts'
+import { lookupCache } from '../registry/lookup-cache.ts'
 import { localBypass } from '../registry/local-bypass.ts'
 import { validateNetworkServiceEndpoint } from '../registry/validate.ts'
 import type { Dial } from '../transport/remote.ts'
@@ -28,20 +29,26 @@ export interface NsmgrRegistries {
   readonly served: Registries
   /** For this nsmgr's own lookups: endpoints of this node have their real URLs. */
   readonly local: Registries
+  /** Ends the watches behind the lookups. */
+  close(): void
 }
 
 /** The registry side of an nsmgr, in front of the registry for its node (§5.4). */
 export function registryNsmgr(options: RegistryNsmgrOptions): NsmgrRegistries {
   const remote = remoteRegistries({ dial: options.dial, url: options.registryUrl })
-  const bypass = localBypass(options.publicUrl)
+  const services = lookupCache(networkServiceKind)
+  const endpoints = lookupCache(networkServiceEndpointKind)
   const local: Registries = {
-    networkServices: remote.networkServices,
-    networkServiceEndpoints: registryChain([bypass], remote.networkServiceEndpoints),
+    networkServices: registryChain([services], remote.networkServices),
+    networkServiceEndpoints: registryChain(
+      [localBypass(options.publicUrl), endpoints],
+      remote.networkServiceEndpoints,
+    ),
   }
   const served: Registries = {
     networkServices: registryChain(
       registryEntry(networkServiceKind, networkServiceChecks(remote.networkServices), options),
-      remote.networkServices,
+      local.networkServices,
     ),
     networkServiceEndpoints: registryChain(
       [
@@ -54,5 +61,12 @@ export function registryNsmgr(options: RegistryNsmgrOptions): NsmgrRegistries {
       local.networkServiceEndpoints,
     ),
   }
-  return { served, local }
+  return {
+    served,
+    local,
+    close() {
+      services.close()
+      endpoints.close()
+    },
+  }
 }

@@ -4,6 +4,8 @@ import { registryChain, type NetworkServiceEndpointRegistry } from '../registry-
 import { connect } from '../registry/connect.ts'
 import { endpointsWithDescriptors } from '../registry/connect-descriptors.ts'
 import { dial } from '../registry/dial.ts'
+import { lookupCache } from '../registry/lookup-cache.ts'
+import { networkServiceKind } from '../registry/kind.ts'
 import { grpcMetadataClient } from '../registry/grpc-metadata.ts'
 import type { Dial, Remote } from '../transport/remote.ts'
 
@@ -27,6 +29,22 @@ export function remoteRegistries(options: RemoteRegistriesOptions): Registries {
       [grpcMetadataClient(), dial(options.dial, url)],
       connect(endpointsOf(options.descriptors)),
     ),
+  }
+}
+
+export interface LookupRegistries extends Registries {
+  /** Ends the watches behind the lookups. */
+  close(): void
+}
+
+/** The same for a process that looks up for each request: network services come from the cache. Endpoints do not: each answer passes their sockets. */
+export function lookupRegistries(options: RemoteRegistriesOptions): LookupRegistries {
+  const { networkServices, networkServiceEndpoints } = remoteRegistries(options)
+  const cache = lookupCache(networkServiceKind)
+  return {
+    networkServices: registryChain([cache], networkServices),
+    networkServiceEndpoints,
+    close: () => cache.close(),
   }
 }
 

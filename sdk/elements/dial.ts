@@ -1,10 +1,10 @@
-import { stat } from 'node:fs/promises'
+import { statSync } from 'node:fs'
 import type { Connection } from '@nsm/api/gen/connection.js'
 import { connectionOf, type Element, type NetworkService } from '../chain.ts'
 import { key, valueOf, withValue, type Ctx, type Key } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import type { Dial, Remote } from '../transport/remote.ts'
-import { clientUrl } from './client-url.ts'
+import { clientUrl, closeUrl } from './client-url.ts'
 
 const remote: Key<Remote> = key('remote')
 
@@ -43,7 +43,7 @@ export function dial(open: Dial): Element {
       const conn = connectionOf(req)
       const url = valueOf(ctx, clientUrl)
       if (url === undefined) throw new NsmError('INTERNAL', 'nobody chose where to go next')
-      const target = await targetOf(url)
+      const target = targetOf(url)
       const last = links.get(conn.id)
       if (last !== undefined && last.target !== target) {
         try {
@@ -68,10 +68,9 @@ export function dial(open: Dial): Element {
       const last = links.get(conn.id)
       links.delete(conn.id)
       const alive = last?.remote.closed.aborted === false
-      const url = valueOf(ctx, clientUrl) ?? last?.url
       if (!alive) last?.remote.release()
-      if (url === undefined) return
-      const session = alive ? last.remote : await open(ctx, url)
+      const session = alive ? last.remote : await openAnew(open, ctx, last?.url)
+      if (session === undefined) return
       try {
         await next.close(withValue(ctx, remote, session), conn)
       } finally {
@@ -79,6 +78,11 @@ export function dial(open: Dial): Element {
       }
     },
   }
+}
+
+async function openAnew(open: Dial, ctx: Ctx, lastUrl: string | undefined): Promise<Remote | undefined> {
+  const url = valueOf(ctx, clientUrl) ?? (await valueOf(ctx, closeUrl)?.()) ?? lastUrl
+  return url === undefined ? undefined : open(ctx, url)
 }
 
 interface Leaving {
@@ -105,11 +109,11 @@ async function leave(open: Dial, ctx: Ctx, { conn, link, next }: Leaving): Promi
 const descriptorUrl = /^unix:\/\/(\/proc\/\w+\/fd\/\d+)$/
 
 /** A URL that names a descriptor changes with every lookup: such a socket is known by its inode. */
-async function targetOf(url: string): Promise<string> {
+function targetOf(url: string): string {
   const path = descriptorUrl.exec(url)?.[1]
   if (path === undefined) return url
   try {
-    const { dev, ino } = await stat(path, { bigint: true })
+    const { dev, ino } = statSync(path, { bigint: true })
     return `inode://${dev}/${ino}`
   } catch {
     return url

@@ -5,7 +5,7 @@ import { connectionOf, type Element, type NetworkService as Service } from '../c
 import { key, withValue, type Ctx, type Key } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import { isExpired, isSubset, serviceLabels, type Labels } from '../match/selectors.ts'
-import { clientUrl } from './client-url.ts'
+import { clientUrl, closeUrl } from './client-url.ts'
 import { findNetworkService, together, type Registries } from './discover.ts'
 import { metadataOf } from './metadata.ts'
 
@@ -27,24 +27,7 @@ const pointToPoint: Labels = { p2p: 'true' }
  * connection: another one is only tried when the client asks to reselect. Needs `metadata` of the server half before it.
  */
 export function discoverForwarder(options: DiscoverForwarderOptions): Element {
-  const { registries, nsmgrUrl, forwarderService = 'forwarder' } = options
-
-  async function find(ctx: Ctx, name: string): Promise<NetworkServiceEndpoint[]> {
-    const networkServiceEndpoint = NetworkServiceEndpoint.fromPartial({
-      name,
-      networkServiceNames: [forwarderService],
-      url: nsmgrUrl,
-    })
-    const found: NetworkServiceEndpoint[] = []
-    for await (const response of registries.networkServiceEndpoints.find(ctx, {
-      networkServiceEndpoint,
-      watch: false,
-    })) {
-      const endpoint = response.networkServiceEndpoint
-      if (endpoint !== undefined && !isExpired(endpoint, ctx.clock.now())) found.push(endpoint)
-    }
-    return found
-  }
+  const { registries, forwarderService = 'forwarder' } = options
 
   async function fitting(
     ctx: Ctx,
@@ -53,7 +36,7 @@ export function discoverForwarder(options: DiscoverForwarderOptions): Element {
   ): Promise<readonly NetworkServiceEndpoint[]> {
     const [service, all] = await together(
       findNetworkService(ctx, registries, conn),
-      find(ctx, remembered ?? ''),
+      findForwarders(ctx, options, remembered ?? ''),
     )
     const chosen = selectForwarders(service, all, conn.labels, forwarderService)
     if (chosen.length > 0) return chosen
@@ -63,6 +46,14 @@ export function discoverForwarder(options: DiscoverForwarderOptions): Element {
       'UNAVAILABLE',
       `no forwarder for network service ${service.name}: none of ${all.length} on this node matches`,
     )
+  }
+
+  async function urlOf(ctx: Ctx, conn: Connection, name: string | undefined): Promise<string | undefined> {
+    const found = name === undefined ? [] : await findForwarders(ctx, options, name).catch(() => [])
+    const chosen = found.find((endpoint) => endpoint.name === name)
+    if (chosen === undefined)
+      ctx.log.warn({ connection_id: conn.id, forwarder: name }, 'forwarder to close is not found')
+    return chosen?.url
   }
 
   return {
@@ -82,13 +73,31 @@ export function discoverForwarder(options: DiscoverForwarderOptions): Element {
 
     async close(ctx, conn, next) {
       const name = metadataOf(ctx, 'server').get(forwarderName) ?? nextSegment(conn)
-      const found = name === undefined ? undefined : await find(ctx, name).catch(() => [])
-      const url = found?.find((endpoint) => endpoint.name === name)?.url
-      if (url === undefined)
-        ctx.log.warn({ connection_id: conn.id, forwarder: name }, 'forwarder to close is not found')
-      await next.close(url === undefined ? ctx : withValue(ctx, clientUrl, url), conn)
+      const url = (): Promise<string | undefined> => urlOf(ctx, conn, name)
+      await next.close(withValue(ctx, closeUrl, url), conn)
     },
   }
+}
+
+/** Those of this node that live: all of them, or the one with this name. */
+async function findForwarders(
+  ctx: Ctx,
+  { registries, nsmgrUrl, forwarderService = 'forwarder' }: DiscoverForwarderOptions,
+  name: string,
+): Promise<NetworkServiceEndpoint[]> {
+  const networkServiceEndpoint = NetworkServiceEndpoint.fromPartial({
+    name,
+    networkServiceNames: [forwarderService],
+    url: nsmgrUrl,
+  })
+  const found: NetworkServiceEndpoint[] = []
+  const query = { networkServiceEndpoint, watch: false }
+  for await (const { networkServiceEndpoint: endpoint } of registries.networkServiceEndpoints.find(
+    ctx,
+    query,
+  ))
+    if (endpoint !== undefined && !isExpired(endpoint, ctx.clock.now())) found.push(endpoint)
+  return found
 }
 
 /** The forwarders that a service allows to a client with these labels (§5.2, step 3). */

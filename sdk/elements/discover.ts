@@ -9,7 +9,7 @@ import { key, withValue, type Ctx, type Key } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import { matchEndpoints } from '../match/selectors.ts'
 import type { NetworkServiceEndpointRegistry, NetworkServiceRegistry } from '../registry-chain.ts'
-import { clientUrl } from './client-url.ts'
+import { clientUrl, closeUrl } from './client-url.ts'
 
 /** Endpoints that may serve a request, best first. */
 export interface Candidates {
@@ -57,37 +57,35 @@ export function discover(registries: Registries): Element {
     },
 
     async close(ctx, conn, next) {
-      try {
-        const endpoint = await endpointNamed(ctx, registries, conn.networkServiceEndpointName)
-        return await next.close(withValue(ctx, clientUrl, endpoint.url), conn)
-      } catch (err) {
-        if (!(err instanceof LookupError)) throw err
-        // The URL that was dialled last is used instead (§4.3).
-        ctx.log.warn({ connection_id: conn.id, err: err.message }, 'endpoint to close is not found')
-        return next.close(ctx, conn)
+      const found = async (): Promise<string | undefined> => {
+        try {
+          return (await endpointNamed(ctx, registries, conn.networkServiceEndpointName)).url
+        } catch (err) {
+          // The URL that was dialled last is used instead (§4.3).
+          ctx.log.warn({ connection_id: conn.id, err: String(err) }, 'endpoint to close is not found')
+          return undefined
+        }
       }
+      await next.close(withValue(ctx, closeUrl, found), conn)
     },
   }
 }
-
-/** Tells a failed search from a failed Close of the next hop. */
-class LookupError extends NsmError {}
 
 async function endpointNamed(
   ctx: Ctx,
   { networkServiceEndpoints }: Registries,
   name: string,
 ): Promise<NetworkServiceEndpoint> {
-  if (name === '') throw new LookupError('NOT_FOUND', 'connection has no network service endpoint name')
+  if (name === '') throw new NsmError('NOT_FOUND', 'connection has no network service endpoint name')
   const query = { networkServiceEndpoint: EndpointMessage.fromPartial({ name }), watch: false }
   try {
     for await (const { networkServiceEndpoint: found } of networkServiceEndpoints.find(ctx, query))
       if (found?.name === name) return found
   } catch (reason) {
     const err = NsmError.from(reason)
-    throw new LookupError(err.code, `network service endpoint ${name}: ${err.message}`, { cause: err })
+    throw new NsmError(err.code, `network service endpoint ${name}: ${err.message}`, { cause: err })
   }
-  throw new LookupError('NOT_FOUND', `network service endpoint ${name} is not found`)
+  throw new NsmError('NOT_FOUND', `network service endpoint ${name} is not found`)
 }
 
 /** The service that a connection asks for, by exact name (§5.2, §5.3). @throws NsmError NOT_FOUND */

@@ -21,11 +21,14 @@ interface ServiceWatch {
   readonly ctx: Ctx
   readonly connections: Map<string, Watched>
   readonly stop: () => void
+  unlinger: () => void
   service: NetworkService | undefined
 }
 
 /** Pause before a broken watch is opened again (§5.1). */
 const pauseMs = 100
+/** How long a watch waits for the next connection of its service, when the last one has left. */
+const lingerMs = 5_000
 
 /**
  * Closes a connection from the server's side when its network service changes so that its endpoint does not match any more: the client hears
@@ -38,16 +41,17 @@ export function netsvcMonitor(registries: Registries): Element {
   function watchOf(ctx: Ctx, name: string): ServiceWatch {
     const known = services.get(name)
     if (known !== undefined) return known
-    const controller = new AbortController()
-    const watch: ServiceWatch = {
-      ctx: background({ log: ctx.log, clock: ctx.clock, signal: controller.signal }),
-      connections: new Map(),
-      stop: () => controller.abort(),
-      service: undefined,
-    }
+    const watch = newWatch(ctx)
     services.set(name, watch)
     void follow(registries, name, watch)
     return watch
+  }
+
+  function linger(name: string, watch: ServiceWatch): void {
+    watch.unlinger = watch.ctx.clock.after(lingerMs, () => {
+      watch.stop()
+      services.delete(name)
+    })
   }
 
   function leave(id: string): void {
@@ -56,10 +60,7 @@ export function netsvcMonitor(registries: Registries): Element {
     serviceOf.delete(id)
     watch?.connections.get(id)?.disarm()
     watch?.connections.delete(id)
-    if (name !== undefined && watch?.connections.size === 0) {
-      watch.stop()
-      services.delete(name)
-    }
+    if (name !== undefined && watch?.connections.size === 0) linger(name, watch)
   }
 
   function join(ctx: Ctx, asked: Connection, answer: Connection): void {
@@ -68,6 +69,7 @@ export function netsvcMonitor(registries: Registries): Element {
       throw new NsmError('INTERNAL', 'the chain has no begin element before netsvcmonitor')
     const { id, networkService: name, labels } = asked
     const watch = watchOf(ctx, name)
+    watch.unlinger()
     const endpoint = answer.networkServiceEndpointName
     const before = watch.connections.get(id)
     if (before === undefined) leave(id)
@@ -94,6 +96,17 @@ export function netsvcMonitor(registries: Registries): Element {
       leave(conn.id)
       await next.close(ctx, conn)
     },
+  }
+}
+
+function newWatch({ log, clock }: Ctx): ServiceWatch {
+  const controller = new AbortController()
+  return {
+    ctx: background({ log, clock, signal: controller.signal }),
+    connections: new Map(),
+    stop: () => controller.abort(),
+    unlinger: () => undefined,
+    service: undefined,
   }
 }
 

@@ -1,7 +1,7 @@
 import { Connection } from '@nsm/api/gen/connection.js'
 import { chain, type Element } from '@nsm/sdk/chain.js'
 import { background, withValue, type Ctx } from '@nsm/sdk/ctx.js'
-import { clientUrl } from '@nsm/sdk/elements/client-url.js'
+import { clientUrl, closeUrl } from '@nsm/sdk/elements/client-url.js'
 import { connect } from '@nsm/sdk/elements/connect.js'
 import { dial, remoteOfCall } from '@nsm/sdk/elements/dial.js'
 import { tokenGenerator } from '@nsm/sdk/token-generator.js'
@@ -92,6 +92,26 @@ t.test('a session that has ended is dialled anew for Close', async (t) => {
   const second = serve('mem://a')
   await client.close(background(), connOf('x'))
   t.same([second.closes.length, network.sessions], [1, 0])
+})
+
+t.test('a Close asks for its URL when the session is gone, not before', async (t) => {
+  const { serve, request, client } = await world()
+  const first = serve('mem://a')
+  const b = serve('mem://b')
+  let asked = 0
+  const found = async (): Promise<string> => {
+    asked += 1
+    return 'mem://b'
+  }
+  const ctx = withValue(background(), closeUrl, found)
+  await request('mem://a')
+  await client.close(ctx, connOf('x'))
+  t.same([first.closes.length, asked], [1, 0])
+  await request('mem://a')
+  first.kill()
+  await client.close(ctx, connOf('x'))
+  await client.close(ctx, connOf('never seen'))
+  t.same([b.closes.length, asked], [2, 2])
 })
 
 t.test('without the elements before it, it says so', async (t) => {

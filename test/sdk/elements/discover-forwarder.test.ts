@@ -3,7 +3,7 @@ import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { Match } from '@nsm/api/gen/registry.js'
 import { chain, connectionOf, type Element, type NetworkService } from '@nsm/sdk/chain.js'
 import { background, valueOf } from '@nsm/sdk/ctx.js'
-import { clientUrl } from '@nsm/sdk/elements/client-url.js'
+import { clientUrl, closeUrl } from '@nsm/sdk/elements/client-url.js'
 import { discoverForwarder } from '@nsm/sdk/elements/discover-forwarder.js'
 import type { Registries } from '@nsm/sdk/elements/discover.js'
 import { metadata } from '@nsm/sdk/elements/metadata.js'
@@ -73,7 +73,7 @@ async function world(...matches: DeepPartial<Match>[]): Promise<World> {
       return connectionOf(req)
     },
     async close(c) {
-      asked.push(`close ${valueOf(c, clientUrl)}`)
+      asked.push(`close ${await valueOf(c, closeUrl)?.()}`)
     },
   }
   const restarted = (): NetworkService =>

@@ -2,7 +2,7 @@ import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import type { Connection, DeepPartial } from '@nsm/api/gen/connection.js'
 import { chain, connectionOf, type Element } from '@nsm/sdk/chain.js'
 import { background, valueOf } from '@nsm/sdk/ctx.js'
-import { clientUrl } from '@nsm/sdk/elements/client-url.js'
+import { clientUrl, closeUrl } from '@nsm/sdk/elements/client-url.js'
 import { discover } from '@nsm/sdk/elements/discover.js'
 import { roundRobin } from '@nsm/sdk/elements/round-robin.js'
 import { NsmError } from '@nsm/sdk/errors.js'
@@ -32,7 +32,7 @@ async function world(...down: string[]) {
       return conn
     },
     async close(c, conn) {
-      asked.push(`close ${conn.networkServiceEndpointName} ${valueOf(c, clientUrl)}`)
+      asked.push(`close ${conn.networkServiceEndpointName} ${await valueOf(c, closeUrl)?.()}`)
     },
   }
   return { stores, asked, service: chain([discover(stores), roundRobin(), end]) }
@@ -97,7 +97,7 @@ t.test('what is missing is told', async (t) => {
   })
 })
 
-t.test('close goes to the endpoint, or on without url when it is not found', async (t) => {
+t.test('the endpoint of a close can be asked for, and may be not found', async (t) => {
   const { asked, service } = await world()
   const conn = connectionOf(ask({ networkServiceEndpointName: 'e1' }))
   await service.close(ctx, conn)

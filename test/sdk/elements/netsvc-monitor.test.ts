@@ -16,6 +16,7 @@ import { settled } from '../../kit/settled.ts'
 import { until } from '../../kit/until.ts'
 
 const minute = 60_000
+const lingerMs = 5_000
 
 /** Service `db` whose endpoint `e` has the label app=postgres; connections live for a minute. */
 async function world() {
@@ -98,7 +99,7 @@ const to = (app: string, more: DeepPartial<Match> = {}): DeepPartial<Match> => (
 })
 
 t.test('a connection whose endpoint does not match its service any more is closed', async (t) => {
-  const { request, register, closed, watches } = await world()
+  const { request, register, closed, watches, clock } = await world()
   await request('a', { app: 'x' })
   await request('b', { app: 'y' })
   t.same(watches, { opened: 1, open: 1, broken: false }, 'one watch for both')
@@ -108,6 +109,7 @@ t.test('a connection whose endpoint does not match its service any more is close
   t.same(closed, ['a'])
   await register(to('mysql'))
   t.same(closed, ['a', 'b'])
+  await advance(clock, lingerMs)
   await until('the watch has ended', () => watches.open === 0)
 })
 
@@ -142,7 +144,7 @@ t.test('a watch that breaks is opened again every 100 ms', async (t) => {
   t.same(closed, ['a'])
 })
 
-t.test('a watch ends with the last connection: closed, or not refreshed', async (t) => {
+t.test('a watch ends some time after the last connection: closed, or not refreshed', async (t) => {
   const { request, close, clock, watches } = await world()
   const a = await request('a')
   await request('b')
@@ -152,6 +154,10 @@ t.test('a watch ends with the last connection: closed, or not refreshed', async 
   await request('b')
   await advance(clock, minute - 1000)
   t.equal(watches.open, 1)
+  await advance(clock, lingerMs)
+  await request('c')
+  await advance(clock, minute + lingerMs - 1000)
+  t.same([watches.opened, watches.open], [1, 1], 'the next connection finds it open')
   await advance(clock, 1000)
   t.equal(watches.open, 0)
   await advance(clock, 1000)
