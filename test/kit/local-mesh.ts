@@ -31,6 +31,11 @@ const bundle = fileURLToPath(new URL('../../../build/nsm.cjs', import.meta.url))
 const patienceMs = 60_000
 let count = 0
 
+/** Ends a command with its standard input: even a test that is killed leaves no mesh behind. */
+const untilStdinCloses = `exec 3<&0; "$@" </dev/null & command=$!
+  (cat <&3; kill $command) >/dev/null 2>&1 & watcher=$!
+  wait $command; code=$?; kill $watcher 2>/dev/null; exit $code`
+
 /** Why no mesh can be had here; undefined when it can. To be given to `skip`. */
 export function noLocalMesh(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root'
@@ -48,10 +53,11 @@ export async function nsm(args: readonly string[], input = ''): Promise<Output> 
 export async function localMesh(t: Test, ...options: readonly string[]): Promise<LocalMesh> {
   count += 1
   const name = `t${process.pid}-${count}`
-  const child = spawn(process.execPath, [bundle, 'up', '--name', name, ...options], { env: environment() })
+  const command = [process.execPath, bundle, 'up', '--name', name, ...options]
+  const child = spawn('sh', ['-c', untilStdinCloses, 'sh', ...command], { env: environment() })
   const ended = outputOf(child)
   t.teardown(async () => {
-    child.kill('SIGTERM')
+    child.stdin.end()
     const { code, stderr } = await ended
     if (code !== 0) t.comment(`nsm up ended with ${code}: ${stderr}`)
     await nsm(['down', '--name', name])
