@@ -43,7 +43,12 @@ export function descriptorPath(fd: number): string {
   return `/proc/${process.pid}/fd/${fd}`
 }
 
-/** Whether `path` names a descriptor of this process, by a number that may have changed its meaning. */
+/** Stands for a namespace of which a call of this process holds a descriptor; nothing can be opened by it. */
+export function heldPath({ dev, inode }: InodeId): string {
+  return `/proc/${process.pid}/fd/${dev}:${inode}`
+}
+
+/** Whether `path` names a descriptor of this process, one that may be closed by now. */
 export function isOwnDescriptorPath(path: string): boolean {
   return path.startsWith(`/proc/${process.pid}/fd/`)
 }

@@ -1,5 +1,5 @@
 import {
-  descriptorPath,
+  heldPath,
   formatInodeUrl,
   type DescriptorFunctions,
   type DescriptorInfo,
@@ -13,7 +13,7 @@ import { metadataOf } from './metadata.ts'
 /** A network namespace that is open for the time of one call. */
 export interface HeldNetns {
   readonly fd: number
-  /** `file:///proc/<pid>/fd/<fd>`: what `inodeURL` says inside this process. */
+  /** What `inodeURL` says inside this process. Names the namespace: the descriptor's number means another one in the next call. */
   readonly fileUrl: string
   /** What it says on a socket. */
   readonly inodeUrl: string
@@ -51,7 +51,7 @@ export async function holdingDescriptors<T>(
   const holder: Holder = {
     closed: false,
     hold(fd, id, from) {
-      const one = { fd, fileUrl: `file://${descriptorPath(fd)}`, inodeUrl: formatInodeUrl(id), from }
+      const one = { fd, fileUrl: `file://${heldPath(id)}`, inodeUrl: formatInodeUrl(id), from }
       held.push(one)
       return one
     },
@@ -90,7 +90,7 @@ export function checkedNetns(native: DescriptorFunctions, fd: number, url: strin
 }
 
 const maxRemembered = 64
-/** File URL → inode URL of a connection's earlier calls: their descriptors are closed, and the numbers may mean others now. */
+/** File URL → inode URL of a connection's earlier calls, whose descriptors are closed. */
 const earlierUrls: Key<ReadonlyMap<string, string>> = key('earlier descriptor urls')
 
 /** What `fileUrl` stood for in earlier calls of this connection. */
@@ -105,7 +105,7 @@ export function isRefresh(ctx: Ctx): boolean {
 
 export function rememberUrl(ctx: Ctx, fileUrl: string, inodeUrl: string): void {
   const store = metadataOf(ctx, 'client')
-  // One mechanism and the preferences of the newest calls: older numbers are not asked for any more.
+  // One mechanism and the preferences of the newest calls: older ones are not asked for any more.
   const newest = [...(store.get(earlierUrls) ?? [])]
     .filter(([url]) => url !== fileUrl)
     .slice(-maxRemembered + 1)

@@ -14,17 +14,17 @@ const scheme = 'file://'
  * Sends the network namespaces that a request names: `file://<path>` becomes `inode://…` and its descriptor leaves on the session's
  * socket before the request; in the answer the text is put back (§6.4). Stands behind `dial`.
  *
- * A path of a descriptor is sent only while this call holds it: a number of an earlier call may mean something else by now.
+ * Of a descriptor that an earlier call held only the name is sent; the answer then brings the descriptor again.
  */
 export function sendFdClient(native: DescriptorFunctions): Element {
   /** `sent`: inode URL → file URL of this call. */
   function sending(ctx: Ctx, channel: DescriptorChannel, sent: Map<string, string>): SwapUrl {
     return async (url) => {
       if (!url.startsWith(scheme)) return url
-      const instead = isOwnDescriptorPath(url.slice(scheme.length))
-        ? await sendHeld(native, ctx, channel, url)
-        : sendPath(native, channel, url)
-      sent.set(instead, url)
+      const isHeld = isOwnDescriptorPath(url.slice(scheme.length))
+      const instead = isHeld ? await sendHeld(native, ctx, channel, url) : sendPath(native, channel, url)
+      // What no call holds any more is the next hop's own: its answer brings it anew.
+      if (!isHeld || callDescriptors(ctx)?.byFileUrl(url) !== undefined) sent.set(instead, url)
       return instead
     }
   }

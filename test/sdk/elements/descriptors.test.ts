@@ -3,7 +3,9 @@ import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { native } from '@nsm/native/native.js'
 import { chain, connectionOf, type Element, type NetworkService } from '@nsm/sdk/chain.js'
 import { clientChain } from '@nsm/sdk/chains/client.js'
+import { callDescriptors } from '@nsm/sdk/elements/call-descriptors.js'
 import { connectTo } from '@nsm/sdk/elements/connect-to.js'
+import { mechanismTranslation } from '@nsm/sdk/elements/mechanism-translation.js'
 import { recvFdClient } from '@nsm/sdk/elements/recv-fd-client.js'
 import { recvFdServer } from '@nsm/sdk/elements/recv-fd-server.js'
 import { sendFdClient } from '@nsm/sdk/elements/send-fd-client.js'
@@ -35,13 +37,16 @@ function accepting(seen: string[] = []): Element {
   }
 }
 
+/** How a namespace is named while a call holds it. */
+const held = /^file:\/\/\/proc\/\d+\/fd\/\d+:\d+$/
+
 /** Sees what is open while the call is served. */
 function looking(kinds: string[]): Element {
   return {
     name: 'looking',
     async request(ctx, req, next) {
       const url = req.mechanismPreferences[0]?.parameters['inodeURL'] ?? ''
-      const { dev, inode, kind } = native.describe(Number(/^file:\/\/\/proc\/\d+\/fd\/(\d+)$/.exec(url)?.[1]))
+      const { dev, inode, kind } = native.describe(callDescriptors(ctx)?.byFileUrl(url)?.fd ?? -1)
       kinds.push(`${kind} ${dev}/${inode}`)
       return next.request(ctx, req)
     },
@@ -65,13 +70,13 @@ t.test('a namespace that a client passes is open for the call, and closed after 
   const conn = await client.request(ctxFor(5000), ask(netns.fileUrl))
   t.equal(urlOf(conn), netns.fileUrl, 'the caller reads its own text')
   t.same(kinds, [`netns ${netns.inodeUrl.slice('inode://'.length)}`])
-  t.match(seen[0], /^file:\/\/\/proc\/\d+\/fd\/\d+$/)
+  t.match(seen[0], held)
   t.equal(openCount(netns.fd), 1, 'nobody holds it')
 
   const refreshed = await client.request(ctxFor(5000), { ...ask(netns.fileUrl), connection: conn })
   t.equal(urlOf(refreshed), netns.fileUrl)
   await client.close(ctxFor(5000), conn)
-  t.match(seen[2], /^file:\/\/\/proc\/\d+\/fd\/\d+$/, 'close has it too')
+  t.match(seen[2], held, 'close has it too')
   t.equal(openCount(netns.fd), 1)
 })
 
@@ -94,7 +99,7 @@ t.test('through a manager: both ends learn their own text, and nothing stays ope
     async request(ctx, req, next) {
       const answer = await next.request(ctx, req)
       answers.push(urlOf(answer) ?? '')
-      const { kind } = native.describe(Number(answers.at(-1)?.split('/').at(-1)))
+      const { kind } = native.describe(callDescriptors(ctx)?.byFileUrl(answers.at(-1) ?? '')?.fd ?? -1)
       t.equal(kind, 'netns')
       return { ...answer, mechanism: req.mechanismPreferences[0] }
     },
@@ -109,13 +114,59 @@ t.test('through a manager: both ends learn their own text, and nothing stays ope
   for (const round of [0, 1]) {
     const conn = await client.request(ctxFor(5000), ask(netns.fileUrl))
     t.equal(urlOf(conn), netns.fileUrl)
-    t.match(seen[round], /^file:\/\/\/proc\/\d+\/fd\/\d+$/)
-    t.match(answers[round], /^file:\/\/\/proc\/\d+\/fd\/\d+$/)
+    t.match(seen[round], held)
+    t.match(answers[round], held)
     t.equal(openCount(netns.fd), 1, `of the client, round ${round}`)
     t.equal(openCount(nseNetns.fd), 1, `of the endpoint, round ${round}`)
   }
   await client.close(ctxFor(5000), connectionOf(ask(netns.fileUrl)))
   t.equal(openCount(netns.fd) + openCount(nseNetns.fd), 2)
+})
+
+t.test('refreshes through a forwarder have both namespaces each time', async (t) => {
+  const [pod, nsePod] = [await newNetns(t), await newNetns(t)]
+  const endpoint: Element = {
+    name: 'endpoint',
+    request: async (_ctx, req) => ({
+      ...connectionOf(req),
+      mechanism: { cls: 'LOCAL', type: 'KERNEL', parameters: { inodeURL: nsePod.fileUrl } },
+    }),
+  }
+  const seen: string[] = []
+  const wiring: Element = {
+    name: 'wiring',
+    async request(ctx, req, next) {
+      const answer = await next.request(ctx, req)
+      const url = urlOf(answer) ?? ''
+      const { dev, inode } = native.describe(callDescriptors(ctx)?.byFileUrl(url)?.fd ?? -1)
+      seen.push(`inode://${dev}/${inode}`)
+      return answer
+    },
+  }
+  const nse = await clientOf(t, chain([sendFdServer(native), endpoint]), [
+    mechanismTranslation(),
+    wiring,
+    recvFdClient(native),
+    sendFdClient(native),
+  ])
+  const taking: Element = {
+    name: 'taking',
+    request(ctx, req, next) {
+      const conn = connectionOf(req)
+      const mechanism = conn.mechanism ?? req.mechanismPreferences[0]
+      return next.request(ctx, { ...req, connection: { ...conn, mechanism } })
+    },
+  }
+  const forwarder = chain([recvFdServer({ native }), sendFdServer(native), taking, connectTo(nse)])
+  const client = await clientOf(t, forwarder, [sendFdClient(native)])
+  let req = ask(pod.fileUrl)
+  for (let round = 0; round < 5; round++) {
+    const connection = await client.request(ctxFor(5000), req)
+    t.equal(urlOf(connection), pod.fileUrl)
+    req = { ...ask(pod.fileUrl), connection }
+  }
+  t.same(seen, Array(5).fill(nsePod.inodeUrl))
+  t.equal(openCount(pod.fd) + openCount(nsePod.fd), 2)
 })
 
 t.test('many connections of one namespace at once', async (t) => {
@@ -172,7 +223,7 @@ t.test('where callers are pods, only their own namespace is taken', async (t) =>
   })
 })
 
-t.test("a descriptor of an earlier call isn't sent under a number that may mean another now", async (t) => {
+t.test("a descriptor of an earlier call isn't sent when nothing is known of it", async (t) => {
   const client = await clientOf(t, chain([accepting()]), [sendFdClient(native)])
   await t.rejects(client.request(ctxFor(5000), ask(`file:///proc/${process.pid}/fd/0`)), {
     code: 'FAILED_PRECONDITION',
