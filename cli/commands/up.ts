@@ -1,5 +1,11 @@
 import { Option, type Command } from 'commander'
-import { bundleFolder, checkOptions, folderOf, type MeshOptions } from '../mesh/options.ts'
+import {
+  defaultTokenSeconds,
+  bundleFolder,
+  checkOptions,
+  folderOf,
+  type MeshOptions,
+} from '../mesh/options.ts'
 import type { Context } from './context.ts'
 import { startDaemon } from './daemon-process.ts'
 import { readManifests } from './files.ts'
@@ -15,6 +21,7 @@ export interface UpOptions {
   readonly underlay: string
   readonly podCidr: string
   readonly excludePrefix: readonly string[]
+  readonly tokenLifetime: string
   readonly bundles?: string
 }
 
@@ -27,6 +34,11 @@ export function withMeshOptions(command: Command): Command {
     .option('--underlay <prefix>', 'IPv4 prefix that joins the nodes', '10.199.0.0/24')
     .option('--pod-cidr <prefix>', 'IPv4 prefix of the pods, a /24 for each node', '10.244.0.0/16')
     .option('--exclude-prefix <prefix...>', 'prefixes that no endpoint may hand out addresses of', [])
+    .option(
+      '--token-lifetime <seconds>',
+      'how long a connection outlives a client that is gone without a word',
+      String(defaultTokenSeconds),
+    )
     .addOption(new Option('--bundles <folder>', 'where the programs of the mesh are').hideHelp())
 }
 
@@ -35,7 +47,18 @@ export function meshOptionsOf(options: UpOptions): MeshOptions {
   const nodes = Number(options.nodes)
   const excludedPrefixes = [...excludePrefix]
   const folder = folderOf(name)
-  return checkOptions({ name, nodes, trustDomain, underlay, podCidr, excludedPrefixes, bundles, folder })
+  const tokenSeconds = Number(options.tokenLifetime)
+  return checkOptions({
+    name,
+    nodes,
+    trustDomain,
+    underlay,
+    podCidr,
+    excludedPrefixes,
+    tokenSeconds,
+    bundles,
+    folder,
+  })
 }
 
 /** `nsm up`: starts a mesh and holds it until Ctrl-C, or leaves it running. */

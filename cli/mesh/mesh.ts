@@ -59,7 +59,7 @@ export class Mesh {
     this.options = options
     this.callbacks = callbacks
     this.plan = addressPlan(options.underlay, options.podCidr)
-    this.programs = programsIn(options.bundles)
+    this.programs = programsIn(options.bundles, options.tokenSeconds)
     this.workloads = new Workloads({
       clock: systemClock,
       log: callbacks.log,

@@ -14,6 +14,8 @@ export interface MeshOptions {
   readonly podCidr: string
   /** No endpoint may hand out addresses of these; those of the mesh's own networks never are. */
   readonly excludedPrefixes: readonly string[]
+  /** Longest life of a token: how long a connection outlives a client that is gone without a word. */
+  readonly tokenSeconds: number
   /** Holds everything that the mesh has on disk. */
   readonly folder: string
   /** Holds one bundle per program of ours, and `nsm-run`. */
@@ -21,17 +23,21 @@ export interface MeshOptions {
 }
 
 export const maxNodes = 64
+/** As long as tokens of every program live by default. */
+export const defaultTokenSeconds = 600
 
 /** Checks the texts; throws INVALID_ARGUMENT naming the option. */
 export function checkOptions(options: MeshOptions): MeshOptions {
   const fail = (message: string): never => {
     throw new NsmError('INVALID_ARGUMENT', message)
   }
-  const { name, nodes, trustDomain } = options
+  const { name, nodes, trustDomain, tokenSeconds } = options
   if (!/^[a-z0-9][-a-z0-9]{0,30}$/.test(name))
     fail(`--name must be up to 31 lower-case letters, digits and dashes, not "${name}"`)
   if (!Number.isInteger(nodes) || nodes < 1 || nodes > maxNodes)
     fail(`--nodes must be a number from 1 to ${maxNodes}, not ${nodes}`)
+  if (!Number.isInteger(tokenSeconds) || tokenSeconds < 5 || tokenSeconds > 86_400)
+    fail(`--token-lifetime must be a number of seconds from 5 to 86400, not ${tokenSeconds}`)
   if (!/^[a-z0-9._-]{1,255}$/.test(trustDomain))
     fail(`--trust-domain must be lower-case letters, digits, dots, dashes, not "${trustDomain}"`)
   const underlay = ipv4('--underlay', options.underlay, 25)
