@@ -3,8 +3,9 @@ import {
   unsupportedEverywhere,
   type CommonConfig,
 } from '@nsm/sdk/process/common-variables.js'
-import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
-import { custom, map, optional, text, type Variable } from '@nsm/sdk/process/variables.js'
+import { defineConfig, type ConfigSchema, type Variables } from '@nsm/sdk/process/config.js'
+import { choice, custom, map, optional, text, type Variable } from '@nsm/sdk/process/variables.js'
+import { isIP } from 'node:net'
 import { imageFault, quantityFault } from './kubernetes-values.ts'
 
 /** Configuration of the admission webhook (wire contract §7.2). */
@@ -28,6 +29,17 @@ export interface WebhookConfig extends CommonConfig {
   readonly limitsCpu: string
   readonly requestsMemory: string
   readonly requestsCpu: string
+  /** undefined = coredns when it has an image, embedded otherwise. */
+  readonly dnsMode: 'coredns' | 'embedded' | 'off' | undefined
+  readonly dnsImage: string | undefined
+  readonly dnsResolvConf: 'auto' | 'file' | 'podspec'
+  /** Empty = those of this pod's resolv.conf. */
+  readonly dnsClusterServers: readonly string[]
+  readonly dnsClusterDomain: string
+  readonly dnsLimitsMemory: string
+  readonly dnsLimitsCpu: string
+  readonly dnsRequestsMemory: string
+  readonly dnsRequestsCpu: string
 }
 
 /** Reads it from the environment. */
@@ -66,6 +78,7 @@ export const webhookConfig: ConfigSchema<WebhookConfig> = defineConfig<WebhookCo
       'memory request of the injected containers',
     ),
     requestsCpu: quantity('NSM_SIDECAR_REQUESTS_CPU', '10m', 'CPU request of the injected containers'),
+    ...dnsVariables(),
   },
   {
     ...unsupportedEverywhere,
@@ -73,6 +86,58 @@ export const webhookConfig: ConfigSchema<WebhookConfig> = defineConfig<WebhookCo
     NSM_KUBELET_QPS: 'this webhook asks the API server nothing',
   },
 )
+
+function dnsVariables(): Variables<DnsConfig> {
+  return {
+    dnsMode: optional(
+      choice(
+        'NSM_DNS_MODE',
+        undefined,
+        'who resolves the names that services bring: a CoreDNS container beside the sidecar (coredns), the sidecar (embedded), or nobody (off); unset = coredns when NSM_DNS_IMAGE is set, else embedded',
+        ['coredns', 'embedded', 'off'],
+      ),
+    ),
+    dnsImage: optional(
+      oneImage('NSM_DNS_IMAGE', 'image of a CoreDNS with the fanout plugin, for NSM_DNS_MODE=coredns'),
+    ),
+    dnsResolvConf: choice(
+      'NSM_DNS_RESOLV_CONF',
+      'auto',
+      'how pods are pointed to the resolver: resolv.conf is written while services bring names (file), or dnsPolicy and dnsConfig say so from the start (podspec); auto = podspec where Pod Security level restricted is enforced, else file',
+      ['auto', 'file', 'podspec'],
+    ),
+    dnsClusterServers: addresses(
+      'NSM_DNS_CLUSTER_SERVERS',
+      'addresses of the cluster’s resolvers, for podspec; unset = those that this pod has',
+    ),
+    dnsClusterDomain: text('NSM_DNS_CLUSTER_DOMAIN', 'cluster.local', 'the cluster’s domain'),
+    dnsLimitsMemory: quantity('NSM_DNS_LIMITS_MEMORY', '128Mi', 'memory limit of the CoreDNS container'),
+    dnsLimitsCpu: quantity('NSM_DNS_LIMITS_CPU', '200m', 'CPU limit of the CoreDNS container'),
+    dnsRequestsMemory: quantity('NSM_DNS_REQUESTS_MEMORY', '32Mi', 'memory request of the CoreDNS container'),
+    dnsRequestsCpu: quantity('NSM_DNS_REQUESTS_CPU', '10m', 'CPU request of the CoreDNS container'),
+  }
+}
+
+type DnsConfig = Pick<WebhookConfig, Extract<keyof WebhookConfig, `dns${string}`>>
+
+function oneImage(name: string, meaning: string): Variable<string> {
+  const read = (value: string): string => {
+    const fault = imageFault(value)
+    if (fault !== undefined) throw new Error(`must be an image; ${fault}`)
+    return value
+  }
+  return custom('image', read, [name, undefined, meaning])
+}
+
+function addresses(name: string, meaning: string): Variable<readonly string[]> {
+  const read = (value: string): readonly string[] => {
+    const items = value.split(',').map((item) => item.trim())
+    if (value !== '' && items.every((item) => isIP(item) !== 0)) return items
+    if (value === '') return []
+    throw new Error('must be a comma-separated list of addresses')
+  }
+  return { ...custom('list of addresses', read, [name, '', meaning]), emptyIsValue: true }
+}
 
 function images(name: string, fallback: string | undefined, meaning: string): Variable<readonly string[]> {
   const read = (value: string): readonly string[] => {

@@ -1,6 +1,8 @@
 import { objectOf, objectsOf, textOf, textsOf, type JsonObject } from './json.ts'
 import { append, assign, prepend, type PatchOperation } from './json-patch.ts'
 import { InjectionError } from './injection-error.ts'
+import { corefileMount, corefileVolume, dnsContainer, dnsContainerName } from './dns-container.ts'
+import { dnsPlan, type DnsPlan, type DnsSettings } from './dns-plan.ts'
 import { containerName } from './kubernetes-values.ts'
 import { overridesOf, withOverrides, type Overrides } from './overrides.ts'
 import {
@@ -23,12 +25,14 @@ export interface InjectionSettings {
   readonly nsurlEnvName: string
   readonly labels: Readonly<Record<string, string>>
   readonly resources: Resources
+  readonly dns: DnsSettings & { readonly image: string; readonly resources: Resources }
 }
 
 /** One pod to inject into. */
 export interface InjectionInput {
   readonly pod: JsonObject
   readonly networkServices: string
+  readonly namespace: string
   /** Pod Security level that its namespace enforces; undefined = privileged. */
   readonly podSecurity: string | undefined
   /** Makes the names of pods without generator unique. */
@@ -51,16 +55,25 @@ export function inject(settings: InjectionSettings, input: InjectionInput): Inje
     throw new InjectionError('malformed_pod', 'the pod has no metadata or no spec')
   }
   const { overrides, warnings } = overridesOf(textsOf(metadata['annotations']), settings.annotation)
-  const containers = wanted(settings, input, overrides).map((container) => injectedContainer(container))
-  const missing = containers.filter((container) => !isPresent(container, spec, settings.nsurlEnvName))
-  const volumes = missing.length === 0 ? [] : missingVolumes(spec, input.podSecurity)
+  const dns = dnsPlan(settings.dns, { ...input, spec })
+  const [sidecar, ...rest] = wanted(settings, input, { overrides, dns })
+  const isMissing = (container: JsonObject): boolean => !isPresent(container, spec, settings)
+  const others = rest.filter(isMissing)
+  // CoreDNS comes behind the sidecar, which writes its configuration, or not at all.
+  const missing =
+    sidecar !== undefined && isMissing(sidecar)
+      ? [sidecar, ...others]
+      : others.filter(({ name }) => name !== dnsContainerName)
+  if (missing.length === 0)
+    return { patch: assign(metadata, ['metadata', 'labels'], settings.labels), warnings }
   return {
     patch: [
       ...prepend(spec, ['spec', 'initContainers'], missing),
-      ...append(spec, ['spec', 'volumes'], volumes),
+      ...append(spec, ['spec', 'volumes'], missingVolumes(spec, input.podSecurity, dns)),
+      ...dns.patch,
       ...assign(metadata, ['metadata', 'labels'], settings.labels),
     ],
-    warnings,
+    warnings: [...warnings, ...dns.warnings],
   }
 }
 
@@ -68,8 +81,8 @@ export function inject(settings: InjectionSettings, input: InjectionInput): Inje
 function wanted(
   settings: InjectionSettings,
   input: InjectionInput,
-  overrides: Overrides,
-): readonly ContainerInput[] {
+  { overrides, dns }: { readonly overrides: Overrides; readonly dns: DnsPlan },
+): readonly JsonObject[] {
   const sidecars = settings.containerImages.map((image, i) => ({
     name: containerName(image),
     image: i === 0 ? (overrides.image ?? image) : image,
@@ -92,7 +105,33 @@ function wanted(
     objectOf(input.pod['spec']) ?? {},
     all.map(({ name }) => name),
   )
-  return all.map((container, i) => ({ ...common, ...container, statusPort: ports[i] ?? firstStatusPort }))
+  const containers = all.map((container, i) =>
+    injectedContainer({
+      ...common,
+      ...container,
+      ...namesOf(i === 0 ? dns : undefined),
+      statusPort: ports[i] ?? firstStatusPort,
+    }),
+  )
+  const [sidecar, ...rest] = containers
+  if (dns.mode !== 'coredns' || sidecar === undefined) return containers
+  return [sidecar, dnsContainer(settings.dns.image, settings.dns.resources), ...rest]
+}
+
+/** One container looks after the pod's names; the others leave them alone. */
+function namesOf(
+  dns: DnsPlan | undefined,
+): Pick<ContainerInput, 'dnsEnv' | 'mounts' | 'writesResolvConf' | 'capabilities'> {
+  if (dns === undefined || dns.mode === 'off') {
+    const dnsEnv = { NSM_LOCAL_DNS_SERVER_ENABLED: 'false' }
+    return { dnsEnv, mounts: [], writesResolvConf: false, capabilities: [] }
+  }
+  return {
+    dnsEnv: dns.env,
+    mounts: dns.mode === 'coredns' ? [corefileMount] : [],
+    writesResolvConf: dns.way === 'file',
+    capabilities: dns.mode === 'embedded' ? ['NET_BIND_SERVICE'] : [],
+  }
 }
 
 /** A generator gives every pod a name of its own; names that people give come again (wire contract §11.2). */
@@ -118,12 +157,18 @@ function freePorts(spec: JsonObject, ours: readonly string[]): readonly number[]
   return free
 }
 
-function isPresent(container: JsonObject, spec: JsonObject, nsurlEnvName: string): boolean {
+function isPresent(
+  container: JsonObject,
+  spec: JsonObject,
+  { nsurlEnvName, dns }: Pick<InjectionSettings, 'nsurlEnvName' | 'dns'>,
+): boolean {
   const present = allContainers(spec).find(({ name }) => name === container['name'])
   if (present === undefined) return false
   const isOurs =
     objectsOf(spec['initContainers']).includes(present) &&
-    objectsOf(present['env']).some(({ name }) => name === nsurlEnvName)
+    (container['name'] === dnsContainerName
+      ? present['image'] === dns.image
+      : objectsOf(present['env']).some(({ name }) => name === nsurlEnvName))
   if (isOurs) return true
   throw new InjectionError(
     'name_taken',
@@ -131,13 +176,18 @@ function isPresent(container: JsonObject, spec: JsonObject, nsurlEnvName: string
   )
 }
 
-function missingVolumes(spec: JsonObject, podSecurity: string | undefined): readonly JsonObject[] {
+function missingVolumes(
+  spec: JsonObject,
+  podSecurity: string | undefined,
+  { mode }: DnsPlan,
+): readonly JsonObject[] {
   const present = objectsOf(spec['volumes'])
   const isPrivileged = (podSecurity ?? 'privileged') === 'privileged'
   const volumes = isPrivileged
     ? [hostPath(spireVolume, spireFolder), hostPath(nsmVolume, nsmFolder)]
     : [csi(spireVolume, 'csi.spiffe.io'), csi(nsmVolume, 'csi.networkservicemesh.io')]
-  return volumes.filter(
+  const all = mode === 'coredns' ? [...volumes, corefileVolume] : volumes
+  return all.filter(
     (volume) =>
       !isSameVolume(
         volume,
@@ -149,6 +199,7 @@ function missingVolumes(spec: JsonObject, podSecurity: string | undefined): read
 /** An application may mount the same sockets itself; the name with anything else behind it cannot be shared. */
 function isSameVolume(volume: JsonObject, present: JsonObject | undefined): boolean {
   if (present === undefined) return false
+  if (volume === corefileVolume && objectOf(present['emptyDir']) !== undefined) return true
   const drivers = ['csi.spiffe.io', 'csi.networkservicemesh.io']
   const isSocketFolder =
     objectOf(present['hostPath'])?.['path'] === (volume['name'] === spireVolume ? spireFolder : nsmFolder) ||

@@ -63,7 +63,8 @@ function decide(
   if (!isPodCreation(request)) return skipped('not_a_pod_creation')
   const pod = objectOf(request['object'])
   if (pod === undefined) return denied('malformed_pod', 'the request has no object')
-  const namespace = namespaces.get(textOf(request['namespace']) ?? '')
+  const namespaceName = textOf(request['namespace']) ?? ''
+  const namespace = namespaces.get(namespaceName)
   const verdict = verdictOn(pod, namespace, settings.annotation)
   if (verdict.kind === 'skip') return skipped(verdict.reason, verdict.warning)
   if (verdict.kind === 'deny') return denied(verdict.reason, verdict.message)
@@ -71,7 +72,13 @@ function decide(
   const podSecurity = namespace?.labels.get('pod-security.kubernetes.io/enforce')
   try {
     parseNsUrls(networkServices)
-    const { patch, warnings } = inject(settings, { pod, networkServices, podSecurity, uid })
+    const { patch, warnings } = inject(settings, {
+      pod,
+      networkServices,
+      namespace: namespaceName,
+      podSecurity,
+      uid,
+    })
     if (patch.length === 0) return { result: 'skipped', reason: 'already_injected', patch, warnings }
     return { result: 'injected', reason: 'annotation', patch, warnings }
   } catch (err) {

@@ -22,6 +22,13 @@ export interface ContainerInput {
   readonly connectionName: string
   readonly statusPort: number
   readonly resources: Resources
+  /** More of the environment; NSM_ENVS win. */
+  readonly dnsEnv: Readonly<Record<string, string>>
+  /** Beside those that every injected container has. */
+  readonly mounts: readonly JsonObject[]
+  /** Writes the pod's resolv.conf, which is root's: it runs as root then, with `capabilities` at most. */
+  readonly writesResolvConf: boolean
+  readonly capabilities: readonly string[]
 }
 
 /** Names of the volumes that injected containers mount. */
@@ -30,7 +37,20 @@ export const nsmVolume = 'nsm-socket'
 export const spireFolder = '/run/spire/sockets'
 export const nsmFolder = '/var/lib/networkservicemesh'
 
-/** A container that meets Pod Security level restricted wherever it is injected (wire contract §11.2). */
+/** What Pod Security level restricted demands, and more. */
+export const restrictedSecurity: JsonObject = {
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ['ALL'] },
+  readOnlyRootFilesystem: true,
+  runAsNonRoot: true,
+  runAsUser: 65_532,
+  seccompProfile: { type: 'RuntimeDefault' },
+}
+
+/**
+ * A container that meets Pod Security level restricted (wire contract §11.2); one that writes resolv.conf meets baseline,
+ * as root without any capability but that to listen on port 53.
+ */
 export function injectedContainer(input: ContainerInput): JsonObject {
   const { name, image, isSidecar, resources } = input
   return {
@@ -38,23 +58,34 @@ export function injectedContainer(input: ContainerInput): JsonObject {
     image,
     ...(isSidecar ? { restartPolicy: 'Always' } : {}),
     env: environment(input),
-    resources: {
-      requests: { cpu: resources.requestsCpu, memory: resources.requestsMemory },
-      limits: { cpu: resources.limitsCpu, memory: resources.limitsMemory },
-    },
+    resources: resourcesOf(resources),
     volumeMounts: [
       { name: spireVolume, mountPath: spireFolder, readOnly: true },
       { name: nsmVolume, mountPath: nsmFolder, readOnly: true },
+      ...input.mounts,
     ],
     ...(isSidecar ? { startupProbe: startupProbe(input.statusPort) } : {}),
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ['ALL'] },
-      readOnlyRootFilesystem: true,
-      runAsNonRoot: true,
-      runAsUser: 65_532,
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
+    securityContext: securityOf(input),
+  }
+}
+
+function securityOf({ writesResolvConf, capabilities }: ContainerInput): JsonObject {
+  if (!writesResolvConf) return restrictedSecurity
+  const add = capabilities.length === 0 ? {} : { add: capabilities }
+  return {
+    ...restrictedSecurity,
+    capabilities: { drop: ['ALL'], ...add },
+    readOnlyRootFilesystem: false,
+    runAsNonRoot: false,
+    runAsUser: 0,
+  }
+}
+
+/** As a container has them. */
+export function resourcesOf({ requestsCpu, requestsMemory, limitsCpu, limitsMemory }: Resources): JsonObject {
+  return {
+    requests: { cpu: requestsCpu, memory: requestsMemory },
+    limits: { cpu: limitsCpu, memory: limitsMemory },
   }
 }
 
@@ -79,6 +110,7 @@ function environment(input: ContainerInput): readonly JsonObject[] {
     { name: input.nsurlEnvName, value: literal(input.networkServices) },
     { name: 'NSM_NAME', value: input.connectionName },
     { name: 'NSM_OPS_LISTEN_ON', value: `:${input.statusPort}` },
+    ...Object.entries(input.dnsEnv).map(([name, value]) => ({ name, value })),
   ]
   const operators = Object.entries(input.envs).map(([name, value]): JsonObject => ({ name, value }))
   return [...operators, ...ours.filter(({ name }) => !Object.hasOwn(input.envs, String(name)))]

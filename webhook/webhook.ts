@@ -7,6 +7,7 @@ import type { ServingCertificate } from './certificate.ts'
 import type { WebhookConfig } from './config.ts'
 import { fileCertificate } from './file-certificate.ts'
 import type { InjectionSettings } from './inject.ts'
+import { ownClusterDns } from './cluster-dns.ts'
 import { webhookMetrics } from './metrics.ts'
 import { namespacesFromFile, noNamespaces } from './namespaces.ts'
 import { ownCertificate } from './own-certificate.ts'
@@ -22,7 +23,7 @@ export async function startWebhook(config: WebhookConfig, log: Logger): Promise<
   const server = await webhookServer({
     listenOn: config.listenOn,
     certificate,
-    settings: settingsOf(config),
+    settings: await settingsOf(config),
     namespaces,
     log,
     admitted: metrics.admitted,
@@ -57,7 +58,29 @@ async function servingCertificate(config: WebhookConfig, log: Logger): Promise<S
   })
 }
 
-function settingsOf(config: WebhookConfig): InjectionSettings {
+async function settingsOf(config: WebhookConfig): Promise<InjectionSettings> {
   const { limitsCpu, limitsMemory, requestsCpu, requestsMemory } = config
-  return { ...config, resources: { limitsCpu, limitsMemory, requestsCpu, requestsMemory } }
+  return {
+    ...config,
+    resources: { limitsCpu, limitsMemory, requestsCpu, requestsMemory },
+    dns: await dnsSettingsOf(config),
+  }
+}
+
+async function dnsSettingsOf(config: WebhookConfig): Promise<InjectionSettings['dns']> {
+  const { dnsImage, dnsMode = dnsImage === undefined ? 'embedded' : 'coredns' } = config
+  if (dnsMode === 'coredns' && dnsImage === undefined)
+    throw new NsmError('INVALID_ARGUMENT', 'NSM_DNS_MODE=coredns needs NSM_DNS_IMAGE')
+  return {
+    mode: dnsMode,
+    image: dnsImage ?? '',
+    resolvConf: config.dnsResolvConf,
+    cluster: await ownClusterDns(config.dnsClusterDomain, config.dnsClusterServers),
+    resources: {
+      limitsCpu: config.dnsLimitsCpu,
+      limitsMemory: config.dnsLimitsMemory,
+      requestsCpu: config.dnsRequestsCpu,
+      requestsMemory: config.dnsRequestsMemory,
+    },
+  }
 }

@@ -16,6 +16,13 @@ const settings: InjectionSettings = {
   nsurlEnvName: 'NSM_NETWORK_SERVICES',
   labels: { 'spiffe.io/spiffe-id': 'true' },
   resources: { requestsCpu: '10m', requestsMemory: '24Mi', limitsCpu: '200m', limitsMemory: '96Mi' },
+  dns: {
+    mode: 'coredns',
+    resolvConf: 'auto',
+    image: 'example.com/coredns-fanout:1.11',
+    cluster: { servers: ['10.96.0.10'], domain: 'cluster.local', nodeSearch: ['corp.example'] },
+    resources: { requestsCpu: '10m', requestsMemory: '32Mi', limitsCpu: '200m', limitsMemory: '128Mi' },
+  },
 }
 
 interface Case {
@@ -23,7 +30,7 @@ interface Case {
     readonly labels?: Record<string, string>
     readonly annotations?: Record<string, string>
   }
-  readonly settings?: Partial<InjectionSettings>
+  readonly settings?: Partial<Omit<InjectionSettings, 'dns'>> & { dns?: Partial<InjectionSettings['dns']> }
   readonly request?: Record<string, unknown>
   readonly pod: unknown
   readonly response?: unknown
@@ -62,7 +69,7 @@ interface Response {
 function ask(pod: unknown, more: Omit<Case, 'pod'> = {}): { response: Response; patch: Operation[] } {
   const answer = answerReview(
     reviewOf(pod, more.request),
-    { ...settings, ...more.settings },
+    { ...settings, ...more.settings, dns: { ...settings.dns, ...more.settings?.dns } },
     namespacesOf(more.namespace),
   )
   const response = answer.body['response'] as Response
@@ -167,7 +174,7 @@ t.test('five hundred containers', async (t) => {
   const pod = mutate(annotated({}, { containers, initContainers: containers })) as {
     spec: { initContainers: { name: string; startupProbe: unknown }[] }
   }
-  t.equal(pod.spec.initContainers.length, 501)
+  t.equal(pod.spec.initContainers.length, 502)
   t.match(pod.spec.initContainers[0], { name: 'sidecar', startupProbe: { httpGet: { port: 9580 } } })
 })
 

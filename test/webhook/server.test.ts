@@ -22,6 +22,13 @@ const settings: InjectionSettings = {
   envs: {},
   nsurlEnvName: 'NSM_NETWORK_SERVICES',
   labels: {},
+  dns: {
+    mode: 'off',
+    resolvConf: 'auto',
+    image: '',
+    cluster: { servers: [], domain: 'cluster.local', nodeSearch: [] },
+    resources: { requestsCpu: '10m', requestsMemory: '32Mi', limitsCpu: '200m', limitsMemory: '128Mi' },
+  },
   resources: { requestsCpu: '10m', requestsMemory: '24Mi', limitsCpu: '200m', limitsMemory: '96Mi' },
 }
 
