@@ -142,7 +142,7 @@ async function exitOf(child: ChildProcess): Promise<Exit> {
     // Not 'exit': output may still be on its way then. Not 'close' alone: a grandchild may keep the pipe open for ever.
     child.once('exit', (code, signal) => {
       const done = (): void => resolve({ code: code ?? 128 + (signal === 'SIGTERM' ? 15 : 9) })
-      const late = setTimeout(done, 200)
+      const late = setTimeout(done, 1_000)
       child.once('close', () => {
         clearTimeout(late)
         done()

@@ -10,6 +10,7 @@ pub fn run(options: &EnterOptions) -> io::Result<i32> {
     let parent = unsafe { libc::getppid() };
     // Only children join a pid namespace, so this process stays outside and watches.
     sys::join(options.pid, "pid", libc::CLONE_NEWPID)?;
+    sys::hold_signals();
     let child = sys::check(unsafe { libc::fork() }, "fork")?;
     if child > 0 {
         sys::die_with(parent)?;
@@ -22,6 +23,7 @@ pub fn run(options: &EnterOptions) -> io::Result<i32> {
 }
 
 fn become_command(options: &EnterOptions) -> Error {
+    sys::release_signals();
     match prepare(options) {
         Ok(()) => sys::exec(&options.argv),
         Err(error) => error,

@@ -30,6 +30,7 @@ pub fn hold(options: &SandboxOptions) -> io::Result<i32> {
 
     let mut ends = [0; 2];
     sys::check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, "pipe2")?;
+    sys::hold_signals();
     let child = sys::check(unsafe { libc::fork() }, "fork")?;
     if child == 0 {
         let mut writer = unsafe { std::fs::File::from_raw_fd(ends[1]) };
@@ -57,6 +58,7 @@ fn sleep_as_init(ready: &mut std::fs::File) -> ! {
     if let Err(error) = ready.write_all(b"1") {
         failed(error);
     }
+    sys::release_signals();
     loop {
         unsafe { libc::pause() };
     }

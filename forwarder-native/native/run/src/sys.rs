@@ -91,22 +91,48 @@ extern "C" fn relay_as_kill(_signal: libc::c_int) {
     relay(libc::SIGKILL);
 }
 
+/// The signals that ask a process to do something.
+const RELAYED: [libc::c_int; 6] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
+
+/// Holds these signals back: one that comes between fork and the first handler would end the wrong process.
+pub fn hold_signals() {
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &relayed_set(), std::ptr::null_mut()) };
+}
+
+/// Lets them come, together with those that have waited.
+pub fn release_signals() {
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &relayed_set(), std::ptr::null_mut()) };
+}
+
+fn relayed_set() -> libc::sigset_t {
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in RELAYED {
+            libc::sigaddset(&mut set, signal);
+        }
+        set
+    }
+}
+
 /// What becomes of a signal that this process gets while it waits for its child.
 pub enum Relay {
     AsIs,
     AsKill,
 }
 
-/// Hands the signals that ask a process to do something on to `child`, whose exit status this answers.
+/// Hands the signals that ask a process to do something on to `child`, whose exit status this answers. To be called with signals held since before the fork.
 pub fn supervise(child: libc::pid_t, signals: Relay) -> io::Result<i32> {
     CHILD.store(child, Ordering::Relaxed);
     let handler: extern "C" fn(libc::c_int) = match signals {
         Relay::AsIs => relay,
         Relay::AsKill => relay_as_kill,
     };
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2] {
+    for signal in RELAYED {
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
+    release_signals();
     let mut status = 0;
     loop {
         let result = unsafe { libc::waitpid(child, &mut status, 0) };
