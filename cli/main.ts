@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { Command, CommanderError } from 'commander'
 import { NsmError } from '@nsm/sdk/errors.js'
+import { version } from '@nsm/sdk/process/version.js'
 import type { Context } from './commands/context.ts'
 import { daemonCommand } from './commands/daemon.ts'
 import { downCommand } from './commands/down.ts'
@@ -28,6 +29,20 @@ const context: Context = {
 }
 const program = new Command('nsm')
   .description('Network Service Mesh on this machine: extra interfaces for pods by one annotation')
+  .version(version, '--version', 'print the version')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  nsm up -d -f examples/quickstart         start a mesh with pods, in the background
+  nsm status                               every connection, and what is wrong with it
+  nsm status client-1                      one pod, hop by hop
+  nsm exec client-1 -- ping -c 3 172.16.1.96
+  nsm logs client-1 -c sidecar
+  nsm down
+
+A mesh needs root and Linux; \`nsm COMMAND --help\` has the options.`,
+  )
   .showHelpAfterError('(see `nsm --help`)')
   .enablePositionalOptions()
   .exitOverride()

@@ -102,6 +102,7 @@ async function connectOne(
   const { id } = planned
   let resumed = found === undefined ? undefined : await usable(ctx, found, options)
   if (resumed !== undefined) board.apply({ type: 'resumed', id, connection: resumed })
+  let told = ''
   for (;;) {
     try {
       await withTimeout(ctx, requestTimeoutMs, (timed) =>
@@ -111,10 +112,13 @@ async function connectOne(
     } catch (err) {
       if (ctx.signal.aborted) throw NsmError.from(ctx.signal.reason)
       const { code, message } = NsmError.from(err)
-      ctx.log.warn(
-        { connection_id: id, network_service: planned.networkService, code, err: message },
-        'trying again',
-      )
+      // Every fifth of a second the same would say nothing more: the status counts.
+      if (message !== told)
+        ctx.log.warn(
+          { connection_id: id, network_service: planned.networkService, code, err: message },
+          'trying again',
+        )
+      told = message
       board.apply({ type: 'failed', id, error: message })
       // The same path, so that no old connection stays behind at the manager.
       if (resumed !== undefined) resumed = reselected(resumed)

@@ -16,6 +16,8 @@ export async function readManifests(path: string): Promise<readonly ManifestFile
     )
   } catch (err) {
     if (err instanceof NsmError) throw err
+    if (err instanceof Error && 'code' in err && err.code === 'ENOENT')
+      throw new NsmError('NOT_FOUND', `there is no file or folder ${path}`)
     throw new NsmError(
       'NOT_FOUND',
       `${path} can't be read: ${err instanceof Error ? err.message : String(err)}`,

@@ -8,6 +8,7 @@ import type { Context } from './context.ts'
 import { execIn } from './exec.ts'
 import { findPod } from './find-pod.ts'
 import { findLog, showLog } from './logs.ts'
+import { outputOption } from './output-option.ts'
 
 interface Given {
   readonly name: string
@@ -24,7 +25,7 @@ export function inspectCommands(program: Command, context: Context): void {
     .command('status')
     .description('show the connections of a pod, hop by hop, or of all, and the parts of the mesh')
     .argument('[pod]', 'name of a pod')
-    .option('-o, --output <format>', 'table or json', 'table')
+    .addOption(outputOption())
     .option(...namespaceOption)
     .option(...meshOption)
     .action(async (pod: string | undefined, given: Given & { output: string }) => {

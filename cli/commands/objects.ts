@@ -7,6 +7,7 @@ import { deploymentsTable, outcomesText, podsTable, servicesTable } from '../out
 import { table } from '../output/table.ts'
 import type { Context } from './context.ts'
 import { readManifests } from './files.ts'
+import { outputOption } from './output-option.ts'
 
 interface Named {
   readonly name: string
@@ -58,7 +59,7 @@ export function objectCommands(program: Command, context: Context): void {
     .description('list pods, deployments, networkservices or namespaces')
     .argument('[kind]', 'what to list', 'pods')
     .option('-n, --namespace <namespace>', 'of this namespace only')
-    .option('-o, --output <format>', 'table or json', 'table')
+    .addOption(outputOption())
     .option(...meshOption)
     .action(async (kind: string, given: Named & { namespace?: string; output: string }) => {
       context.terminal.out(await listing(controlOf(given.name), kind, given))

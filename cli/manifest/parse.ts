@@ -30,7 +30,11 @@ function documentsOf(text: string, file: string): readonly unknown[] {
   if (!Array.isArray(documents)) return []
   const fault = documents.flatMap((document) => document.errors)[0]
   if (fault !== undefined)
-    throw new NsmError('INVALID_ARGUMENT', `${file}: ${fault.message.split('\n')[0] ?? ''}`, { cause: fault })
+    throw new NsmError(
+      'INVALID_ARGUMENT',
+      `${file}: ${(fault.message.split('\n')[0] ?? '').replace(/:$/, '')}`,
+      { cause: fault },
+    )
   try {
     return documents
       .map((document) => document.toJS({ maxAliasCount: 100 }) as unknown)

@@ -30,6 +30,7 @@ export function connectionsTable(pods: readonly PodConnections[], nowMs: number)
 export function pathsText(pods: readonly PodConnections[]): string {
   return pods
     .flatMap(({ status }) => connectionsIn(status))
+    .filter((connection) => objectsIn(connection['path']).length > 0)
     .map((connection) => {
       const hops = objectsIn(connection['path']).map((hop) => [
         `  ${word(hop['name'])}`,

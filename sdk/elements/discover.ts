@@ -49,7 +49,7 @@ export function discover(registries: Registries): Element {
       if (found.length === 0)
         throw new NsmError(
           'NOT_FOUND',
-          `network service endpoint candidates not found: none of ${all.length} endpoints of ${networkService.name} matches`,
+          `network service endpoint candidates not found: ${missing(all.length, networkService.name)}`,
         )
       const connection = { ...conn, payload: networkService.payload }
       const inner = withValue(ctx, candidates, { networkService, endpoints: found })
@@ -98,7 +98,10 @@ export async function findNetworkService(
   const query = { networkService: NetworkServiceMessage.fromPartial({ name, payload }), watch: false }
   for await (const { networkService: found } of networkServices.find(ctx, query))
     if (found?.name === name) return found
-  throw new NsmError('NOT_FOUND', `network service ${name} is not found`)
+  throw new NsmError(
+    'NOT_FOUND',
+    `network service ${name} is not found: apply a NetworkService of that name, or correct the name`,
+  )
 }
 
 async function endpointsOf(
@@ -117,4 +120,10 @@ async function endpointsOf(
 export async function together<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
   second.catch(() => undefined)
   return [await first, await second]
+}
+
+function missing(count: number, service: string): string {
+  return count === 0
+    ? `no endpoint of ${service} is registered: start one, or wait for it`
+    : `none of the ${count} endpoints of ${service} has the labels that its matches ask for`
 }

@@ -93,7 +93,7 @@ t.test('what is missing is told', async (t) => {
   await stores.networkServices.register(ctx, service('db', { matches: [match] }))
   await t.rejects(chained.request(ctx, ask({})), {
     code: 'NOT_FOUND',
-    message: /^network service endpoint candidates not found: none of 3 endpoints of db matches/,
+    message: /^network service endpoint candidates not found: none of the 3 endpoints of db has the labels/,
   })
 })
 
