@@ -36,8 +36,12 @@ export interface HealElement extends Element {
 const firstPauseMs = 5
 const longestPauseMs = 200
 /** A connection that is lost as soon as it is there is not asked for again at once: it may be so each time. */
-const shortLifeMs = 20
-const shortLifePauseMs = 100
+const noLifeMs = 20
+const noLifePauseMs = 100
+/** One that lives a little longer, time and again, is asked for at growing distances. */
+const shortLifeMs = 1_000
+const shortLivesAtOnce = 3
+const longestRestMs = 1_000
 
 /**
  * Brings an end client's lost connections back (§4.5).
@@ -47,6 +51,14 @@ const shortLifePauseMs = 100
  */
 export function heal(options: HealOptions = {}): HealElement {
   const loops = connectionLoops(() => undefined)
+  /** How many times in a row a connection has lived shortly. */
+  const shortLives = new Map<string, number>()
+
+  function lived(id: string, lifeMs: number): number {
+    const inARow = lifeMs < shortLifeMs ? (shortLives.get(id) ?? 0) + 1 : 0
+    shortLives.set(id, inARow)
+    return inARow
+  }
 
   return {
     name: 'heal',
@@ -65,13 +77,16 @@ export function heal(options: HealOptions = {}): HealElement {
       }
       const quiet = background({ log: ctx.log, clock: ctx.clock })
       loops.start(conn.id, (loop) =>
-        keep({ ctx: { ...quiet, signal: loop.signal }, conn, events, loop, options }, watch),
+        keep({ ctx: { ...quiet, signal: loop.signal }, conn, events, loop, options, lived }, watch),
       )
       return conn
     },
 
     async close(ctx, conn, next) {
-      if (valueOf(ctx, reselecting) === undefined) loops.stop(conn.id)
+      if (valueOf(ctx, reselecting) === undefined) {
+        loops.stop(conn.id)
+        shortLives.delete(conn.id)
+      }
       await next.close(ctx, conn)
     },
 
@@ -85,6 +100,8 @@ interface Kept {
   readonly events: ConnectionEvents
   readonly loop: Loop
   readonly options: HealOptions
+  /** Notes how long a connection has lived; answers how many short lives it has had in a row. */
+  readonly lived: (id: string, lifeMs: number) => number
 }
 
 /** Waits for a loss, then asks again until it is repaired; the Request that repairs it begins the next loop. */
@@ -92,11 +109,19 @@ async function keep(kept: Kept, watch: Watch): Promise<void> {
   const { ctx, conn, options } = kept
   const began = ctx.clock.now()
   const loss = await firstLoss(kept, watch)
-  if (ctx.clock.now() - began < shortLifeMs) await sleep(ctx, shortLifePauseMs)
+  const lifeMs = ctx.clock.now() - began
+  const restMs = restOf(lifeMs, kept.lived(conn.id, lifeMs))
+  if (restMs > 0) await sleep(ctx, restMs)
   if (!kept.loop.current()) return
   ctx.log.warn({ connection_id: conn.id, network_service: conn.networkService, loss }, 'healing')
   options.lost?.(conn, loss)
   await repair(kept, loss === 'data plane' || options.liveness === undefined)
+}
+
+function restOf(lifeMs: number, shortLives: number): number {
+  const first = lifeMs < noLifeMs ? noLifePauseMs : 0
+  if (shortLives <= shortLivesAtOnce) return first
+  return Math.min(noLifePauseMs * 2 ** (shortLives - shortLivesAtOnce - 1), longestRestMs)
 }
 
 async function repair(kept: Kept, hopeless: boolean): Promise<void> {

@@ -107,6 +107,9 @@ export function monitor(options: MonitorOptions = {}): Monitor {
   }
 }
 
+/** The newest ones say it all. */
+const maxHeld = 8
+
 type Tell = (type: ConnectionEventType, watched: Watched) => void
 
 /** Keeps `known` up to date and tells each change. */
@@ -121,25 +124,24 @@ function noteConnections(known: WatchedConnections, tell: Tell): Element {
     if (conn !== undefined && conn.state !== State.DOWN) update({ ...conn, state: State.DOWN })
   }
 
-  const listener = (id: string): NextHopListener => ({
-    lost: () => down(id),
-    told({ context, state, path }) {
-      const own = known.get(id)?.conn
-      if (own === undefined) return
-      const repeated = withoutHopTimes({ ...own, context, state, path: ownPath(path, own) })
-      if (!isDeepStrictEqual(repeated, own)) update(repeated)
-    },
-  })
+  function repeat(id: string, { context, state, path }: Connection): void {
+    const own = known.get(id)?.conn
+    if (own === undefined) return
+    const repeated = withoutHopTimes({ ...own, context, state, path: ownPath(path, own) })
+    if (!isDeepStrictEqual(repeated, own)) update(repeated)
+  }
 
   return {
     name: 'monitor',
 
     async request(ctx, req, next) {
       const { id, path } = connectionOf(req)
+      const ear = afterAnswer({ told: (conn) => repeat(id, conn), lost: () => down(id) })
       try {
-        const conn = await next.request(withValue(ctx, nextHopListener, listener(id)), req)
+        const conn = await next.request(withValue(ctx, nextHopListener, ear.listener), req)
         const index = path?.index ?? 0
         update({ ...conn, id, state: State.UP, path: { pathSegments: [], ...conn.path, index } })
+        ear.open()
         return conn
       } catch (err) {
         down(id)
@@ -155,6 +157,23 @@ function noteConnections(known: WatchedConnections, tell: Tell): Element {
         known.delete(conn.id)
         if (watched !== undefined) tell(ConnectionEventType.DELETE, watched)
       }
+    },
+  }
+}
+
+/** Holds back what the next hop tells until the answer is noted, since it is newer. */
+function afterAnswer(listener: NextHopListener): { readonly listener: NextHopListener; open(): void } {
+  let held: (() => void)[] | undefined = []
+  const heard = (event: () => void): void => {
+    if (held === undefined) event()
+    else held = [...held.slice(1 - maxHeld), event]
+  }
+  return {
+    listener: { told: (conn) => heard(() => listener.told(conn)), lost: () => heard(listener.lost) },
+    open() {
+      const events = held ?? []
+      held = undefined
+      for (const event of events) event()
     },
   }
 }

@@ -10,7 +10,7 @@ export interface RefreshElement extends Element {
   stop(): void
 }
 
-/** Between two tries of a refresh that fails, and between refreshes that bring nothing but expired tokens. */
+/** Between two tries of a refresh that fails, and between refreshes at least: tokens that hardly live come again each time. */
 const retryMs = 200
 
 /** Asks again for each connection of an end client before any token on its path expires (§4.1). */
@@ -26,7 +26,7 @@ export function refresh(): RefreshElement {
       const delayMs = refreshDelay(conn.path, ctx.clock.now())
       if (events === undefined || delayMs === undefined) return conn
       const { clock, log } = ctx
-      const pauseMs = delayMs === 0 && loops.has(conn.id) ? retryMs : delayMs
+      const pauseMs = loops.has(conn.id) ? Math.max(delayMs, retryMs) : delayMs
 
       loops.start(conn.id, async (loop) => {
         await sleep({ clock, signal: loop.signal }, pauseMs)

@@ -1,22 +1,28 @@
-import { MonitorScopeSelector, type Connection, type ConnectionEvent } from '@nsm/api/gen/connection.js'
+import {
+  ConnectionEventType,
+  MonitorScopeSelector,
+  State,
+  type Connection,
+  type ConnectionEvent,
+} from '@nsm/api/gen/connection.js'
 import { background, type Ctx } from '../ctx.ts'
 import type { Remote } from '../transport/remote.ts'
 import type { NextHopListener } from './monitor-client.ts'
-import { asOwn, ended } from './watch-next-hop.ts'
+import { asOwn, ended, placeOf, type Place } from './watch-next-hop.ts'
 
 /** One monitor stream for all connections of this process that go over one session. */
 export interface SessionWatch {
   /** The answer ends it. */
   add(conn: Connection, listener: NextHopListener): () => void
+  /** Notes whether the stream tells a loss of connection `id` while its Request runs; the answer ends that and says it. */
+  expect(id: string): () => boolean
   stop(): void
 }
 
 /** How long a stream waits for the next connection, when the last one has left. */
 const lingerMs = 5_000
 
-interface Listening {
-  readonly id: string
-  readonly index: number
+interface Listening extends Place {
   readonly listener: NextHopListener
 }
 
@@ -26,6 +32,7 @@ interface Listening {
  */
 export function sessionWatch(ctx: Ctx, remote: Remote, name: string, over: () => void): SessionWatch {
   const listening = new Map<string, Listening>()
+  const expected = new Map<string, { lost: boolean }>()
   const stream = new AbortController()
   const { signal } = stream
   let unlinger = (): void => undefined
@@ -33,7 +40,10 @@ export function sessionWatch(ctx: Ctx, remote: Remote, name: string, over: () =>
 
   function tell(event: ConnectionEvent): void {
     for (const told of Object.values(event.connections)) {
+      const lost = event.type === ConnectionEventType.DELETE || told.state === State.DOWN
       for (const { id } of told.path?.pathSegments ?? []) {
+        const call = expected.get(id)
+        if (call !== undefined && lost) call.lost = true
         const found = listening.get(id)
         const one = found && asOwn(event.type, told, found)
         if (one !== undefined) found?.listener.told(one)
@@ -55,8 +65,9 @@ export function sessionWatch(ctx: Ctx, remote: Remote, name: string, over: () =>
   })
 
   return {
-    add({ id, path }, listener) {
-      const one: Listening = { id, index: path?.index ?? 0, listener }
+    add(conn, listener) {
+      const one: Listening = { ...placeOf(conn), listener }
+      const { id } = one
       listening.set(id, one)
       unlinger()
       return () => {
@@ -67,6 +78,14 @@ export function sessionWatch(ctx: Ctx, remote: Remote, name: string, over: () =>
           over()
           stream.abort()
         })
+      }
+    },
+    expect(id) {
+      const call = { lost: false }
+      expected.set(id, call)
+      return () => {
+        if (expected.get(id) === call) expected.delete(id)
+        return call.lost
       }
     },
     stop() {

@@ -1,7 +1,10 @@
 import { once } from 'node:events'
-import { ConnectionEventType, State } from '@nsm/api/gen/connection.js'
+import { ConnectionEventType, MonitorScopeSelector, State, type Connection } from '@nsm/api/gen/connection.js'
+import { withCancel } from '@nsm/sdk/ctx.js'
 import t from 'tap'
-import { recording } from '../../kit/elements.ts'
+import { advance } from '../../kit/advance.ts'
+import { handClock } from '../../kit/clock.ts'
+import { recording, refusing } from '../../kit/elements.ts'
 import { ask, mesh, within } from '../../kit/mesh.ts'
 import { until } from '../../kit/until.ts'
 
@@ -149,4 +152,107 @@ t.test('a Request whose monitor cannot be opened fails and is closed', async (t)
   t.equal(seen.closes.length, 1)
   t.same(nse.counts(), { up: 0, down: 0 })
   t.equal(m.network.sessions, 0)
+})
+
+t.test('what an earlier life of the client left behind, under the same id, is no loss', async (t) => {
+  const m = await mesh(t)
+  const seen = recording()
+  const refuse = refusing()
+  refuse.state.on = false
+  m.hop('nsmgr', undefined, { elements: [seen.element, refuse.element] })
+  const svid = m.ca.svid('/ns/a/pod/client')
+  const earlier = await m.network.dial(svid, m.tokens)(within(), 'mem://nsmgr')
+  const old = await earlier.request(within(), ask())
+  const losses: string[] = []
+  const client = m.client('nsmgr', { svid, heal: { lost: (_conn, loss) => losses.push(loss) } })
+  const conn = await client.request(within(), ask())
+  t.equal(conn.id, old.id)
+  t.not(conn.path?.pathSegments[1]?.id, old.path?.pathSegments[1]?.id)
+
+  const told: string[] = []
+  await withCancel(within(), async (ctx, cancel) => {
+    const selector = MonitorScopeSelector.fromPartial({ pathSegments: [{ id: 'client-0' }] })
+    for await (const { type, connections } of earlier.monitor(ctx, selector)) {
+      told.push(
+        `${type} ${Object.values(connections)
+          .map(({ state }) => state)
+          .join()}`,
+      )
+      if (told.length === 1) {
+        refuse.state.on = true
+        await t.rejects(earlier.request(within(), { connection: old, mechanismPreferences: [] }))
+        refuse.state.on = false
+      }
+      if (told.length === 2) await earlier.close(within(), old)
+      if (told.length === 3) break
+    }
+    cancel(undefined)
+  })
+  t.same(told, ['0 0,0', '1 1', '2 1'], 'two at first, then one of them is DOWN, then deleted')
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.same(losses, [])
+  t.equal(seen.requests.length, 3)
+})
+
+t.test('a connection that is lost again and again is asked for at growing distances', async (t) => {
+  const clock = handClock(Date.now())
+  const m = await mesh(t, { clock })
+  const seen = recording()
+  const { service, svid } = m.hop('nse', undefined, { elements: [seen.element] })
+  m.network.listen('mem://weak', {
+    svid,
+    service,
+    monitor: {
+      async *monitor() {
+        yield { type: ConnectionEventType.INITIAL_STATE_TRANSFER, connections: {} }
+        await new Promise<void>((resolve) => clock.after(30, resolve))
+      },
+    },
+  })
+  await m.client('weak', { heal: {} }).request(within(60_000, clock), ask())
+  await advance(clock, 300)
+  t.ok(seen.requests.length >= 3, 'a few times at once')
+  await advance(clock, 10_000)
+  t.ok(seen.requests.length > 8, 'it goes on')
+  t.ok(seen.requests.length < 25, `${seen.requests.length} times in 10 s`)
+})
+
+t.test('a loss that is told before the answer is not forgotten with it', async (t) => {
+  const m = await mesh(t)
+  const { service, svid } = m.hop('nse')
+  const told: (() => void)[] = []
+  let lost: Connection | undefined
+  m.network.listen('mem://hasty', {
+    svid,
+    service: {
+      async request(ctx, req) {
+        const conn = await service.request(ctx, req)
+        if (told.length === 0) return conn
+        const path = { index: 2, pathSegments: conn.path?.pathSegments ?? [] }
+        lost = { ...conn, id: path.pathSegments[2]?.id ?? '', path, state: State.DOWN }
+        for (const tell of told) tell()
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        return conn
+      },
+      close: (ctx, conn) => service.close(ctx, conn),
+    },
+    monitor: {
+      async *monitor(ctx) {
+        const connections = lost === undefined ? {} : { [lost.id]: lost }
+        const told1 = new Promise<void>((resolve) => told.push(resolve))
+        yield { type: ConnectionEventType.INITIAL_STATE_TRANSFER, connections }
+        await Promise.race([told1, once(ctx.signal, 'abort')])
+        if (lost !== undefined) yield { type: ConnectionEventType.UPDATE, connections: { [lost.id]: lost } }
+        await once(ctx.signal, 'abort')
+      },
+    },
+  })
+  const nsmgr = m.hop('nsmgr', 'hasty')
+  const client = m.client('nsmgr')
+  await client.request(within(), ask('client-0'))
+  await until('the stream is open', () => told.length === 1)
+  t.same(nsmgr.counts(), { up: 1, down: 0 })
+  await client.request(within(), ask('client-1'))
+  await until('the second one is DOWN', () => nsmgr.counts().down === 1)
+  t.equal(nsmgr.counts().up, 1)
 })
