@@ -84,6 +84,12 @@ async function makeVeth(port: VethEnd, inside: VethEnd): Promise<void> {
   await native.createVeth({ a: port, b: inside, mtu, group: plainGroup })
 }
 
+/** As CNI's bridge does: who knows the address from an earlier pod still reaches it. */
+function macOf(ip: string): string {
+  const bytes = ip.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'))
+  return ['0a', '58', ...bytes].join(':')
+}
+
 /** Descriptors of our own network namespace and of a process', closed afterwards: a held one would keep a dead pod's links up. */
 async function joined<T>(pid: number, body: (here: number, inside: number) => Promise<T>): Promise<T> {
   const here = native.ownNetns()
