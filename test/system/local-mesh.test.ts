@@ -264,7 +264,7 @@ t.test('options are checked before anything is started', settings, async (t) => 
     [['up', '--name', 'A'], /--name must be up to 31 lower-case letters/],
     [['up', '--underlay', '10.0.0.1/24'], /--underlay must be an IPv4 prefix without host bits/],
     [['up', '--exclude-prefix', 'x'], /--exclude-prefix must be a prefix/],
-    [['up', '-f', '/no/such/file'], /\/no\/such\/file can't be read/],
+    [['up', '-f', '/no/such/file'], /no file or folder \/no\/such\/file/],
     [['up', '--token-lifetime', '1'], /--token-lifetime must be a number of seconds from 5/],
     [['dance'], /unknown command 'dance'/],
   ] as const) {
