@@ -66,7 +66,7 @@ export async function attachPod(
   await joined(nodePid, async (_here, node) =>
     joined(pod.pid, async (_self, inside) => {
       const port = `veth${createHash('sha256').update(pod.ip).digest('hex').slice(0, 10)}`
-      await makeVeth({ netnsFd: node, name: port }, { netnsFd: inside, name: 'eth0' })
+      await makeVeth({ netnsFd: node, name: port }, { netnsFd: inside, name: 'eth0', mac: macOf(pod.ip) })
       await native.apply(node, [{ op: 'link', name: port, master: podBridge, up: true }])
       await native.apply(inside, [
         { op: 'link', name: 'eth0', up: true },
