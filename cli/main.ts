@@ -8,6 +8,7 @@ import { downCommand } from './commands/down.ts'
 import { inspectCommands } from './commands/inspect.ts'
 import { objectCommands } from './commands/objects.ts'
 import { quickstartCommand } from './commands/quickstart.ts'
+import { resolveCommand } from './commands/resolve.ts'
 import { upCommand } from './commands/up.ts'
 import { terminalOf } from './output/terminal.ts'
 
@@ -50,6 +51,7 @@ quickstartCommand(program, context)
 upCommand(program, context)
 objectCommands(program, context)
 inspectCommands(program, context)
+resolveCommand(program, context)
 downCommand(program, context)
 daemonCommand(program, context)
 

@@ -3,6 +3,7 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import { controlOf } from '../mesh/control-client.ts'
 import { folderOf, paths } from '../mesh/options.ts'
 import { connectionsTable, pathsText } from '../output/connections.ts'
+import { namesText } from '../output/names.ts'
 import { partsTable } from '../output/objects.ts'
 import type { Context } from './context.ts'
 import { execIn } from './exec.ts'
@@ -92,5 +93,5 @@ async function podStatus(
     return
   }
   terminal.out(connectionsTable(connections, Date.now()))
-  terminal.out(pathsText(connections))
+  terminal.out(namesText(connections) + pathsText(connections))
 }

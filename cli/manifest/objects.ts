@@ -43,6 +43,12 @@ export interface SecurityContext {
   readonly readOnlyRootFilesystem?: boolean
 }
 
+/** A kernel setting of the pod's namespaces. */
+export interface Sysctl {
+  readonly name: string
+  readonly value: string
+}
+
 export interface Container {
   readonly name: string
   readonly image?: string
@@ -84,7 +90,7 @@ export interface PodSpec {
   readonly nodeName?: string
   readonly nodeSelector?: Readonly<Record<string, string>>
   readonly serviceAccountName?: string
-  readonly securityContext?: SecurityContext
+  readonly securityContext?: SecurityContext & { readonly sysctls?: readonly Sysctl[] }
 }
 
 export interface Pod {

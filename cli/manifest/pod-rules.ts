@@ -81,7 +81,21 @@ const podSecurity = object({
   fsGroup: harmless,
   fsGroupChangePolicy: harmless,
   supplementalGroups: listOf(id),
-  sysctls: unsupported(),
+  // Those of the network namespace that kubelet calls safe.
+  sysctls: listOf(
+    object(
+      {
+        name: oneOf(
+          'net.ipv4.ip_unprivileged_port_start',
+          'net.ipv4.ping_group_range',
+          'net.ipv4.ip_local_port_range',
+          'net.ipv4.tcp_syncookies',
+        ),
+        value: text(/^[0-9 \t]{1,32}$/, 'numbers'),
+      },
+      ['name', 'value'],
+    ),
+  ),
 })
 
 const containerFields: Fields = {

@@ -24,7 +24,8 @@ export async function connectionsOf(pods: readonly RunningPod[]): Promise<readon
 }
 
 function hasSidecar({ object }: RunningPod): boolean {
-  return (object.spec.initContainers ?? []).some(({ image = '' }) => programOf(image) === 'sidecar')
+  const { initContainers = [], containers } = object.spec
+  return [...initContainers, ...containers].some(({ image = '' }) => programOf(image) === 'sidecar')
 }
 
 async function askSidecar(pod: RunningPod): Promise<PodConnections> {

@@ -64,6 +64,8 @@ export async function startControlPlane(
       NSM_LISTEN_ON: `${ip}:${webhookPort}`,
       NSM_OPS_LISTEN_ON: `${ip}:${webhookOps}`,
       NSM_CONTAINER_IMAGES: 'sidecar',
+      NSM_DNS_MODE: 'embedded',
+      NSM_DNS_CLUSTER_SERVERS: ip,
       NSM_NAMESPACES_FILE: options.namespacesFile,
       NSM_CA_BUNDLE_FILE_PATH: options.webhookCaFile,
     },

@@ -9,6 +9,7 @@ import { addressPlan, type AddressPlan } from './addresses.ts'
 import { admit } from './admission.ts'
 import { changeSignal } from './change-signal.ts'
 import type { Programs } from './container-command.ts'
+import { clusterDns, type ClusterDns } from './cluster-dns.ts'
 import { startControlPlane, type ControlPlane } from './control-plane.ts'
 import { startIdentity, type MeshIdentity } from './identity.ts'
 import { injects, untilTaken } from './namespace-probe.ts'
@@ -51,6 +52,7 @@ export class Mesh {
   private identity: MeshIdentity | undefined
   private control: ControlPlane | undefined
   private services: NetworkServices | undefined
+  private names: ClusterDns | undefined
   private known: Namespaces | undefined
   private nextNode = 0
   private writing: Promise<void> = Promise.resolve()
@@ -107,6 +109,7 @@ export class Mesh {
     // Pods' users reach the socket in it; the folders above stay closed.
     await chmod(at.workloadApi, 0o755)
     await makeSwitch(this.plan)
+    this.names = await clusterDns(this.plan.switchIp, () => this.workloads.named())
     this.identity = await startIdentity({ trustDomain, folder: at.workloadApi, log })
     this.known = await namespacesIn(at.namespaces)
     this.control = await startControlPlane(
@@ -141,6 +144,7 @@ export class Mesh {
     this.changes.changed()
     await Promise.all(this.nodes.map((node) => node.stop()))
     this.services?.close()
+    await this.names?.close()
     await this.control?.stop(partGraceMs)
     await this.identity?.close()
     await this.writing

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { Sysctl } from '../manifest/objects.ts'
 import { native } from '@nsm/native/native.js'
 import type { VethEnd } from '@nsm/native/surface.js'
 import type { AddressPlan, NodeAddresses } from './addresses.ts'
@@ -61,7 +62,12 @@ export async function attachNode(
 /** Gives a pod's namespace its `eth0` on the bridge of its node; answers its routes then. */
 export async function attachPod(
   nodePid: number,
-  pod: { readonly pid: number; readonly ip: string; readonly gateway: string },
+  pod: {
+    readonly pid: number
+    readonly ip: string
+    readonly gateway: string
+    readonly sysctls: readonly Sysctl[]
+  },
 ): Promise<readonly string[]> {
   await joined(nodePid, async (_here, node) =>
     joined(pod.pid, async (_self, inside) => {
@@ -72,6 +78,7 @@ export async function attachPod(
         { op: 'link', name: 'eth0', up: true },
         { op: 'address', dev: 'eth0', prefix: `${pod.ip}/24` },
         { op: 'route', dev: 'eth0', prefix: everywhere, gateway: pod.gateway, scope: 'global' },
+        ...pod.sysctls.map(({ name, value }) => ({ op: 'sysctl', name, value }) as const),
       ])
     }),
   )

@@ -53,13 +53,14 @@ export async function startNode(options: NodeOptions, signal: AbortSignal): Prom
   return {
     name,
     ip: addresses.ip,
-    gateway: addresses.gateway,
+    nameserver: plan.switchIp,
     folders,
     parts,
     sandbox,
     reserveIp: () => pods.reserve(),
     releaseIp: (ip) => pods.release(ip),
-    attach: async (pod, ip) => attachPod(sandbox.pid, { pid: pod.pid, ip, gateway: addresses.gateway }),
+    attach: async (pod, { ip, sysctls }) =>
+      attachPod(sandbox.pid, { pid: pod.pid, ip, gateway: addresses.gateway, sysctls }),
     stop: async () => {
       await Promise.all(parts.map((part) => part.stop(partGraceMs)))
       await sandbox.close()

@@ -3,7 +3,13 @@ import { join } from 'node:path'
 import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { PodFacts } from '../manifest/env.ts'
-import { namespaceOf, type Container, type NamedMetadata, type Pod } from '../manifest/objects.ts'
+import {
+  namespaceOf,
+  type Container,
+  type NamedMetadata,
+  type Pod,
+  type Sysctl,
+} from '../manifest/objects.ts'
 import { changeSignal } from './change-signal.ts'
 import { commandOf, type Programs } from './container-command.ts'
 import { ManagedContainer, type ContainerKind } from './container.ts'
@@ -22,13 +28,17 @@ export type NamedPod = Pod & { readonly metadata: NamedMetadata }
 export interface PodHost {
   readonly name: string
   readonly ip: string
-  readonly gateway: string
+  /** What stands for the cluster's DNS. */
+  readonly nameserver: string
   readonly folders: NodeFolders
   /** RESOURCE_EXHAUSTED when none is left. */
   reserveIp(): string
   releaseIp(ip: string): void
   /** Gives a sandbox its `eth0`; answers its routes then. */
-  attach(sandbox: Sandbox, ip: string): Promise<readonly string[]>
+  attach(
+    sandbox: Sandbox,
+    network: { readonly ip: string; readonly sysctls: readonly Sysctl[] },
+  ): Promise<readonly string[]>
 }
 
 export interface PodOptions {
@@ -132,13 +142,16 @@ export class RunningPod {
     this.sandbox = await startSandbox({ runner, hostname }, signal)
     void this.sandbox.ended.then(() => this.lost())
     this.options.onSandbox(this.sandbox)
-    this.firstRoutes = await host.attach(this.sandbox, this.ip)
+    this.firstRoutes = await host.attach(this.sandbox, {
+      ip: this.ip,
+      sysctls: object.spec.securityContext?.sysctls ?? [],
+    })
     const binds = await writePodFiles({
       spec: object.spec,
       namespace: this.namespace,
       hostname,
       podIp: this.ip,
-      nameserver: host.gateway,
+      nameserver: host.nameserver,
       folder: this.options.folder,
       node: host.folders,
     })

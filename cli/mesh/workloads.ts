@@ -81,6 +81,11 @@ export class Workloads {
     return this.originals.get(`${namespace}/${name}`)
   }
 
+  /** All pods, each with the key of its deployment. */
+  named(): readonly { readonly pod: PodStatus; readonly deployment: string | undefined }[] {
+    return [...this.pods].map(([key, { status }]) => ({ pod: status, deployment: this.owners.get(key) }))
+  }
+
   running(): readonly RunningPod[] {
     return [...this.pods].toSorted(byKey).map(([, pod]) => pod)
   }

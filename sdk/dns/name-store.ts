@@ -120,7 +120,7 @@ function soa(zone: string): Answer {
 }
 
 /** The name under which an address is looked up (RFC 1035 §3.5, RFC 3596 §2.5). */
-function reverseName({ family, value }: Address): string {
+export function reverseName({ family, value }: Address): string {
   if (family === 4)
     return `${formatAddress({ family, value }).split('.').toReversed().join('.')}.in-addr.arpa.`
   const digits = value.toString(16).padStart(32, '0')

@@ -8,7 +8,7 @@ import { corefile, type CorefileOptions } from './corefile.ts'
 import { corefileFile, type CorefileFile } from './corefile-file.ts'
 import type { EmbeddedDns, ListenAddress } from './embedded.ts'
 import { queryStats } from './query-stats.ts'
-import { ndotsOf } from './resolv-conf.ts'
+import { ndotsOf } from '@nsm/sdk/dns/resolv-conf.js'
 import { openResolvConf, type ResolvConfFile } from './resolv-conf-file.ts'
 import type { DnsState, DnsStatus } from './status.ts'
 

@@ -5,7 +5,7 @@ import {
   paddedOriginal,
   parseResolvConf,
   type ResolvConf,
-} from './resolv-conf.ts'
+} from '@nsm/sdk/dns/resolv-conf.js'
 
 /** The pod's resolv.conf under this process' care: every byte of the original comes back. */
 export interface ResolvConfFile {

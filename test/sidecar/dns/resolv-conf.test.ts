@@ -2,12 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openResolvConf } from '@nsm/sidecar/dns/resolv-conf-file.js'
-import {
-  formatResolvConf,
-  originalOf,
-  paddedOriginal,
-  parseResolvConf,
-} from '@nsm/sidecar/dns/resolv-conf.js'
+import { formatResolvConf, originalOf, paddedOriginal, parseResolvConf } from '@nsm/sdk/dns/resolv-conf.js'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 
