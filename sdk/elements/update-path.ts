@@ -101,18 +101,22 @@ function checkLimits(conn: Connection, path: Path): void {
       `path has ${pathSegments.length} segments, at most ${pathLimits.segments} are allowed`,
     )
   }
-  const texts = pathSegments.flatMap(({ name, id, token }) => [name, id, token])
-  const sizes = [conn.id, ...texts].map((text) => Buffer.byteLength(text))
-  if (sizes.some((size) => size > pathLimits.textBytes)) {
-    throw new NsmError(
-      'INVALID_ARGUMENT',
-      `connection id, segment names, ids and tokens may have ${pathLimits.textBytes} bytes each, one is longer`,
-    )
+  let total = checkedSize(conn.id)
+  for (const { name, id, token } of pathSegments) {
+    total += checkedSize(name) + checkedSize(id) + checkedSize(token)
   }
-  const total = sizes.reduce((sum, size) => sum + size, 0)
   if (total > pathLimits.totalBytes) {
     throw new NsmError('INVALID_ARGUMENT', `path has ${total} bytes, at most ${pathLimits.totalBytes}`)
   }
+}
+
+function checkedSize(text: string): number {
+  const size = Buffer.byteLength(text)
+  if (size <= pathLimits.textBytes) return size
+  throw new NsmError(
+    'INVALID_ARGUMENT',
+    `connection id, segment names, ids and tokens may have ${pathLimits.textBytes} bytes each, one has ${size}`,
+  )
 }
 
 function quote(id: string): string {

@@ -1,3 +1,4 @@
+import type { X509Certificate } from 'node:crypto'
 import type { Connection, PathSegment } from '@nsm/api/gen/connection.js'
 import { connectionOf, type Element } from '../chain.ts'
 import { valueOf, type Ctx } from '../ctx.ts'
@@ -48,8 +49,17 @@ function receivedToken(ctx: Ctx, peer: Peer): Received {
   if (!rfc3339.test(expires) || Number.isNaN(toldMs)) {
     throw new NsmError('INVALID_ARGUMENT', `${tokenExpiresHeader} must be an RFC 3339 time`)
   }
-  const certificateMs = Date.parse(peer.certificate.validTo)
-  return { token, expires: new Date(Math.min(toldMs, expiryOf(token), certificateMs)) }
+  return { token, expires: new Date(Math.min(toldMs, expiryOf(token), endOf(peer.certificate))) }
+}
+
+/** Written out for each look by OpenSSL, else. */
+const ends = new WeakMap<X509Certificate, number>()
+
+/** Milliseconds since the epoch. */
+function endOf(certificate: X509Certificate): number {
+  const known = ends.get(certificate) ?? Date.parse(certificate.validTo)
+  ends.set(certificate, known)
+  return known
 }
 
 const rfc3339 = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http2'
 import { timeLeft, valueOf, type Ctx } from '../ctx.ts'
 import { NsmError, type Code } from '../errors.ts'
-import type { TokenGenerator } from '../tokens.ts'
+import type { Token, TokenGenerator } from '../tokens.ts'
 import { outgoingCall, tokenExpiresHeader, tokenHeader } from './call.ts'
 import type { OutgoingRpc } from './client-session.ts'
 import type { Codec, Method } from './methods.ts'
@@ -31,7 +31,10 @@ export function callerOf(
     return {
       path,
       message,
-      headers: { ...Object.fromEntries(call?.requestHeaders ?? []), ...tokenHeaders(session, tokens) },
+      headers:
+        call === undefined
+          ? tokenHeaders(session, tokens)
+          : { ...Object.fromEntries(call.requestHeaders), ...tokenHeaders(session, tokens) },
       signal: ctx.signal,
       timeoutMs: budgetOf(ctx),
       onHeaders(headers) {
@@ -67,18 +70,23 @@ export function callerOf(
   }
 }
 
-/** Made per call, just before HEADERS: both end with the session's SVIDs. */
+/** The headers of a token that is given again. */
+const headersOf = new WeakMap<Token, Readonly<Record<string, string>>>()
+
+/** Asked for per call, just before HEADERS: both end with the session's SVIDs. */
 function tokenHeaders(
   { peer }: SecureSession,
   tokens: TokenGenerator | undefined,
 ): Readonly<Record<string, string>> {
   if (tokens === undefined) return {}
-  const { token, expires } = tokens(peer)
-  return { [tokenHeader]: token, [tokenExpiresHeader]: rfc3339Nano(expires) }
-}
-
-function rfc3339Nano(date: Date): string {
-  return date.toISOString().replace('Z', '000000Z')
+  const token = tokens(peer)
+  const known = headersOf.get(token)
+  if (known !== undefined) return known
+  // RFC 3339 with nanoseconds.
+  const expires = token.expires.toISOString().replace('Z', '000000Z')
+  const headers = { [tokenHeader]: token.token, [tokenExpiresHeader]: expires }
+  headersOf.set(token, headers)
+  return headers
 }
 
 function budgetOf(ctx: Ctx): number | undefined {

@@ -51,8 +51,12 @@ interface ServedCall {
   readonly ctx: Ctx
   readonly call: Call
   readonly options: ServerSessionOptions
+  /** A unary method has answered or failed: nobody waits for its signal any more. */
+  handled: boolean
 }
 
+/** One for all: it would be made for each call, and most of its price is the stack. */
+const callerGone = new NsmError('CANCELLED', 'caller has gone')
 const grpcType = 'application/grpc'
 /** Node counts all queued answers in it; a session that only large Find answers fill is still sound. */
 const sessionMemoryMb = 64
@@ -84,7 +88,7 @@ export function serveSession(
     calls.add(call)
     stream.once('close', () => {
       calls.delete(call)
-      call.controller.abort(new NsmError('CANCELLED', 'caller has gone'))
+      if (!call.handled) call.controller.abort(callerGone)
     })
     receive(call)
   })
@@ -166,7 +170,7 @@ function newServedCall(
       controller.abort(new NsmError('DEADLINE_EXCEEDED', "the caller's deadline has passed"))
     stream.once('close', clock.after(timeoutMs, expired))
   }
-  return { stream, method, controller, ctx, call, options }
+  return { stream, method, controller, ctx, call, options, handled: false }
 }
 
 /** Collects the one request message, then serves it. */
@@ -202,10 +206,18 @@ function receive(served: ServedCall): void {
 async function serve(served: ServedCall, message: Buffer): Promise<void> {
   const { method, ctx } = served
   try {
-    if (method.kind === 'unary') sendWhole(served, await method.handle(ctx, message))
+    if (method.kind === 'unary') sendWhole(served, await handled(served, method.handle(ctx, message)))
     else await sendStream(served, method.handle(ctx, message))
   } catch (reason) {
     refuse(served, NsmError.from(reason))
+  }
+}
+
+async function handled<T>(served: ServedCall, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } finally {
+    served.handled = true
   }
 }
 

@@ -96,7 +96,7 @@ export function sessionPool(options: SessionPoolOptions): SessionPool {
       shared.users += 1
       shared.stopIdling()
       try {
-        const session = await orAborted(ready, signal)
+        const session = shared.session ?? (await orAborted(ready, signal))
         return {
           session,
           learn: (peerKeepsNone) => (shared.peerKeepsNone ??= peerKeepsNone),
