@@ -15,6 +15,7 @@ import { recvFdServer } from '@nsm/sdk/elements/recv-fd-server.js'
 import { roundRobin } from '@nsm/sdk/elements/round-robin.js'
 import { sendFdClient } from '@nsm/sdk/elements/send-fd-client.js'
 import { sendFdServer } from '@nsm/sdk/elements/send-fd-server.js'
+import type { Peer } from '@nsm/sdk/peer.js'
 import type { Dial } from '@nsm/sdk/transport/remote.js'
 import { kernelWiring } from './wiring/kernel.ts'
 
@@ -25,6 +26,8 @@ export interface ConnectionsOptions extends Pick<ServerChainOptions, 'tokens' | 
   /** Where endpoints are looked up; closed with the chain. */
   readonly registries: LookupRegistries
   readonly mechanismPriority: readonly string[]
+  /** Who may name other network namespaces than its own: the node's manager, which passes those of its clients on. */
+  readonly isManager: (caller: Peer) => boolean
 }
 
 export interface Connections {
@@ -58,7 +61,7 @@ export function connections(options: ConnectionsOptions): Connections {
     tokens,
     ...(observe === undefined ? {} : { observe }),
     elements: [
-      recvFdServer({ native }),
+      recvFdServer({ native, ownNetnsOnly: (caller) => !options.isManager(caller) }),
       sendFdServer(native),
       discover(registries),
       roundRobin(),

@@ -19,6 +19,7 @@ import type { Dial } from '@nsm/sdk/transport/remote.js'
 import { startServer } from '@nsm/sdk/transport/server.js'
 import type { ForwarderConfig } from './config.ts'
 import { connections } from './connections.ts'
+import { knownManager } from './known-manager.ts'
 import { orphanSweep } from './wiring/adopt.ts'
 
 const unix = { connectUnix, listenUnix }
@@ -38,11 +39,14 @@ export async function startForwarder(
   const metrics = processMetrics('forwarder')
   const tokens = tokenGenerator({ maxLifetimeMs: config.maxTokenLifetimeMs, clock: systemClock })
   const dialled = dialer({ source, tokens, unix, dialTimeoutMs: config.dialTimeoutMs, log })
-  const registries = lookupRegistries({ dial: dialled.dial, url, descriptors: native })
+  const manager = knownManager(dialled.dial, url)
+  const { dial } = manager
+  const registries = lookupRegistries({ dial, url, descriptors: native })
   const served = connections({
     name,
     native,
-    dial: dialled.dial,
+    dial,
+    isManager: (caller) => manager.is(caller),
     registries,
     mechanismPriority: config.mechanismPriority,
     tokens,
@@ -72,7 +76,7 @@ export async function startForwarder(
     graceMs: config.maxTokenLifetimeMs,
     owned: () => served.owned(),
   })
-  const withdraw = await announce(background({ log, signal }), config, dialled.dial)
+  const withdraw = await announce(background({ log, signal }), config, dial)
   registered = true
   log.info({ name, service: config.serviceName }, 'registered')
 

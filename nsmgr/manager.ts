@@ -154,7 +154,7 @@ function startConnections(
       discoverForwarder({ registries, nsmgrUrl, forwarderService }),
       netsvcMonitor(registries),
       excludedPrefixes(prefixes),
-      recvFdServer({ native, ownNetnsOnly: true }),
+      recvFdServer({ native, ownNetnsOnly: () => true }),
       sendFdServer(native),
       connectTo(client),
     ],

@@ -1,7 +1,7 @@
 import type { Ctx } from '../ctx.ts'
 import { formatInodeUrl, type DescriptorFunctions, type InodeId } from '../descriptors.ts'
 import { NsmError } from '../errors.ts'
-import type { DescriptorChannel } from '../peer.ts'
+import type { DescriptorChannel, Peer } from '../peer.ts'
 
 /** Finds out whether a namespace is that of the process at the other end of a socket. */
 export interface PeerNetns {
@@ -11,9 +11,9 @@ export interface PeerNetns {
 
 /**
  * Asks the kernel once per connection which namespace the peer lives in.
- * With `ownOnly` another one than the peer's is refused (PERMISSION_DENIED), where the kernel can tell.
+ * Whoever `ownOnly` holds for gets no other one than its own (PERMISSION_DENIED), where the kernel can tell.
  */
-export function peerNetns(native: DescriptorFunctions, ownOnly: boolean): PeerNetns {
+export function peerNetns(native: DescriptorFunctions, ownOnly: (caller: Peer) => boolean): PeerNetns {
   const identities = new WeakMap<DescriptorChannel, Promise<InodeId | undefined>>()
 
   return {
@@ -22,7 +22,7 @@ export function peerNetns(native: DescriptorFunctions, ownOnly: boolean): PeerNe
       identities.set(channel, known)
       const own = await known
       if (own?.dev === wanted.dev && own.inode === wanted.inode) return channel.peerNetns()
-      if (own === undefined || !ownOnly) return undefined
+      if (own === undefined || ctx.peer === undefined || !ownOnly(ctx.peer)) return undefined
       throw new NsmError(
         'PERMISSION_DENIED',
         `mechanism parameter inodeURL ${formatInodeUrl(wanted)} is not the caller's own network namespace, ${formatInodeUrl(own)}`,

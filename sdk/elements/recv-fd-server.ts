@@ -2,15 +2,15 @@ import type { Element } from '../chain.ts'
 import { withTimeout, type Ctx } from '../ctx.ts'
 import { parseInodeUrl, type DescriptorFunctions, type InodeId } from '../descriptors.ts'
 import { NsmError } from '../errors.ts'
-import type { DescriptorChannel } from '../peer.ts'
+import type { DescriptorChannel, Peer } from '../peer.ts'
 import { checkedNetns, holdingDescriptors, type CallDescriptors } from './call-descriptors.ts'
 import { swapInConnection, swapInRequest, type SwapUrl } from './inode-parameter.ts'
 import { peerNetns, type PeerNetns } from './peer-netns.ts'
 
 export interface RecvFdServerOptions {
   readonly native: DescriptorFunctions
-  /** The callers are pods: each may name its own network namespace alone. For the nsmgr. */
-  readonly ownNetnsOnly?: boolean
+  /** Callers that are pods: each may name its own network namespace alone. Default none, since all callers are managers. */
+  readonly ownNetnsOnly?: (caller: Peer) => boolean
   /** Longest wait for a descriptor, within the caller's deadline; default 15 s. */
   readonly waitMs?: number
   /** The same for Close, which goes on without; default 250 ms: senders of ours and of upstream send it with the call. */
@@ -25,8 +25,8 @@ export interface RecvFdServerOptions {
  * connection, which is waited for. A path is refused (PERMISSION_DENIED), and so is everything that is not a pod's network namespace.
  */
 export function recvFdServer(options: RecvFdServerOptions): Element {
-  const { native, waitMs = 15_000, closeWaitMs = 250 } = options
-  const opening = openerOf(native, peerNetns(native, options.ownNetnsOnly === true))
+  const { native, ownNetnsOnly = () => false, waitMs = 15_000, closeWaitMs = 250 } = options
+  const opening = openerOf(native, peerNetns(native, ownNetnsOnly))
 
   return {
     name: 'recvfd server',

@@ -149,11 +149,11 @@ async function endpoint(
   )
 }
 
-/** The manager of the client in `netnsFd`, as the forwarder sees it. */
-function manager(t: Test, { dialAs, listenOn }: World, netnsFd: number) {
+/** The manager of the client in `netnsFd`, as the forwarder sees it; `path`: who it says to be. */
+function manager(t: Test, { dialAs, listenOn }: World, netnsFd: number, path = '/nsmgr') {
   const client = clientChain({
     name: 'nsmgr-1',
-    dial: dialAs('/ns/nsm-system/pod/nsmgr'),
+    dial: dialAs(path),
     url: listenOn,
     elements: [kernelClient({ netnsUrl: `file:///proc/self/fd/${netnsFd}` }), sendFdClient(native)],
   })
@@ -189,6 +189,11 @@ t.test(
     const [clientNetns = -1, endpointNetns = -1] = await netnses(t, 2)
     await endpoint(t, w, endpointNetns)
     const first = await w.start()
+    const stranger = manager(t, w, clientNetns, '/ns/a/pod/stranger')
+    await t.rejects(stranger.request(within(20_000), ask()), {
+      code: 'PERMISSION_DENIED',
+      message: /not the caller's own network namespace/,
+    })
     const service = manager(t, w, clientNetns)
     const conn = await service.request(within(20_000), ask())
     t.same(

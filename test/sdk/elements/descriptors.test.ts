@@ -215,7 +215,7 @@ t.test('what is no namespace of a pod is refused by name of the parameter', asyn
 
 t.test('where callers are pods, only their own namespace is taken', async (t) => {
   const netns = await newNetns(t)
-  const service = chain([recvFdServer({ native, ownNetnsOnly: true }), accepting()])
+  const service = chain([recvFdServer({ native, ownNetnsOnly: () => true }), accepting()])
   const client = await clientOf(t, service, [sendFdClient(native)])
   await t.rejects(client.request(ctxFor(5000), ask(netns.fileUrl)), {
     code: 'PERMISSION_DENIED',

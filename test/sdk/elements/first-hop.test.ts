@@ -51,7 +51,7 @@ function ask(inodeURL: string): NetworkServiceRequest {
 
 t.test('the kernel names the namespace of a caller that passed no descriptor', async (t) => {
   const [netns, other] = [await newNetns(t), await newNetns(t)]
-  const networkService = chain([recvFdServer({ native, ownNetnsOnly: true }), answering])
+  const networkService = chain([recvFdServer({ native, ownNetnsOnly: () => true }), answering])
   const { dialer, url } = await unixPair(t, { services: { networkService } })
   const remote = await dialer.dial(ctxFor(10_000), await relayIn(t, netns.fd, url))
   const conn = await remote.request(ctxFor(5000), ask(netns.inodeUrl))
