@@ -30,6 +30,7 @@ const deadAfter = 2
 /**
  * Asks all servers at once. The first answer with data wins. Otherwise all that are alive are waited for, and the best is taken:
  * the name exists without such data, then a server's failure, then NXDOMAIN, which holds only when all who may know said so.
+ * One that refuses says that it does not know such names: it counts only when nobody else answers.
  */
 export async function fanout(
   servers: readonly { readonly upstream: Upstream; readonly health: ServerHealth }[],
@@ -55,8 +56,7 @@ export async function fanout(
           const answer = await upstream.ask(question, stop.signal)
           health.failures = 0
           health.answered += 1
-          if (answer.rcode !== 'NOERROR' && answer.rcode !== 'NXDOMAIN')
-            note(health, `answered ${answer.rcode}`, now())
+          if (worth(answer) === failing) note(health, `answered ${answer.rcode}`, now())
           if (worth(answer) > worth(best.answer)) best = { answer, winner: upstream.address }
           if (worth(answer) === useful) resolve(best)
         } catch (reason) {
@@ -78,12 +78,14 @@ export async function fanout(
   }
 }
 
-const useful = 4
+const useful = 5
+const failing = 3
 
 function worth(answer: ServerAnswer | undefined): number {
   if (answer === undefined) return 0
-  if (answer.rcode === 'NOERROR') return answer.answers.length > 0 ? useful : 3
-  return answer.rcode === 'NXDOMAIN' ? 1 : 2
+  if (answer.rcode === 'NOERROR') return answer.answers.length > 0 ? useful : 4
+  if (answer.rcode === 'NXDOMAIN') return 2
+  return answer.rcode === 'REFUSED' ? 1 : failing
 }
 
 function note(health: ServerHealth, error: string, at: number): void {

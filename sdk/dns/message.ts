@@ -174,9 +174,7 @@ function encodeReply(query: Query, reply: Reply, extraFlags: number): Buffer {
     authorities: [...reply.authorities],
     additionals: [
       ...reply.additionals,
-      ...(query.hasEdns
-        ? [edns(query.wantsDnssec, query.wantsOrigin ? (reply.origin ?? 'nobody') : undefined)]
-        : []),
+      ...(query.hasEdns ? [edns(query.wantsDnssec, query.wantsOrigin ? reply.origin : undefined)] : []),
     ],
   }
   return encode(packet)

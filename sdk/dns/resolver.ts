@@ -45,6 +45,7 @@ const failure: Reply = {
   answers: [],
   authorities: [],
   additionals: [],
+  origin: 'nobody',
 }
 
 const unanswered: Resolution = { reply: failure, server: undefined, source: 'none' }

@@ -79,6 +79,15 @@ t.test('a failing server never hides the one that knows, and is named', async (t
   t.match(made.servers()[0]?.health.lastError, /SERVFAIL/)
 })
 
+t.test('one that refuses does not know, and is not in trouble', async (t) => {
+  const refuse = () => ({ rcode: 5 })
+  const { addresses } = await servers(t, refuse, know('db.test', '10.1.1.1', 50))
+  const made = start(t, addresses)
+  t.match((await made.resolve(query('db.test'), quiet)).reply.answers, [{ data: '10.1.1.1' }])
+  t.equal((await made.resolve(query('none.test'), quiet)).reply.rcode, 'NXDOMAIN')
+  t.equal(made.servers()[0]?.health.lastError, undefined)
+})
+
 t.test('a dead server costs the known names nothing, and the unknown ones only at first', async (t) => {
   const { addresses } = await servers(t, know('db.test', '10.1.1.1'))
   const made = start(t, [address(), ...addresses], { timeoutMs: 300 })
