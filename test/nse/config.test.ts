@@ -39,7 +39,7 @@ t.test('all faults at once, each with what would be right', (t) => {
   t.throws(() => icmpResponderConfig.parse(faulty), {
     code: 'INVALID_ARGUMENT',
     message:
-      /SPIFFE_ENDPOINT_SOCKET is required.*NSM_IPAM_POLICY must be one of polite, strict.*NSM_PAYLOAD must be one of.*search_domain.*NSM_CIDR_PREFIX must not overlap/,
+      /SPIFFE_ENDPOINT_SOCKET is required.*NSM_PAYLOAD must be one of.*NSM_IPAM_POLICY must be one of polite, strict.*search_domain.*NSM_CIDR_PREFIX must not overlap/,
   })
   t.end()
 })
