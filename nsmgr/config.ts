@@ -1,3 +1,4 @@
+import { normalize } from 'node:path'
 import { excludedPrefixesPath } from '@nsm/sdk/elements/excluded-prefixes-file.js'
 import {
   commonVariables,
@@ -9,7 +10,8 @@ import {
   type PlacementConfig,
 } from '@nsm/sdk/process/common-variables.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
-import { duration, list, text, url, urls } from '@nsm/sdk/process/variables.js'
+import { serverPolicies } from '@nsm/sdk/process/policy-variables.js'
+import { custom, duration, list, text, url, urls, type Variable } from '@nsm/sdk/process/variables.js'
 
 /** Configuration of the node's manager (wire contract §7.1, §7.2 cmd-nsmgr). */
 export interface ManagerConfig extends CommonConfig, IdentityConfig, PlacementConfig {
@@ -20,7 +22,11 @@ export interface ManagerConfig extends CommonConfig, IdentityConfig, PlacementCo
   readonly forwarderService: string
   readonly excludedPrefixesFile: string
   readonly observers: readonly string[]
+  readonly serverPolicies: readonly string[]
+  readonly sharedSocketFolders: readonly string[]
 }
+
+const { NSM_REGISTRY_SERVER_POLICIES: _served, ...unsupported } = unsupportedEverywhere
 
 /** Reads it from the environment. */
 export const managerConfig: ConfigSchema<ManagerConfig> = defineConfig<ManagerConfig>(
@@ -51,6 +57,23 @@ export const managerConfig: ConfigSchema<ManagerConfig> = defineConfig<ManagerCo
       '',
       'SPIFFE IDs that may watch all connections; others hear only of those on whose path they are',
     ),
+    serverPolicies: serverPolicies(),
+    sharedSocketFolders: folders(
+      'NSM_SHARED_SOCKET_FOLDERS',
+      'folders that endpoints share with the manager, at the same path in both: a socket in there may be registered by its path, without its descriptor',
+    ),
   },
-  unsupportedEverywhere,
+  unsupported,
 )
+
+/** None by default. */
+function folders(name: string, meaning: string): Variable<readonly string[]> {
+  return { ...custom('list of folders', readFolders, [name, '', meaning]), emptyIsValue: true }
+}
+
+function readFolders(value: string): readonly string[] {
+  const all = value === '' ? [] : value.split(',')
+  const wrong = all.find((folder) => !/^\/[^/]/.test(folder) || folder !== normalize(folder))
+  if (wrong !== undefined) throw new Error(`must be absolute paths of folders, not ${JSON.stringify(wrong)}`)
+  return all
+}

@@ -1,7 +1,7 @@
 import { native } from '@nsm/native/native.js'
 import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
 import { clientChain } from '@nsm/sdk/chains/client.js'
-import { registryNsmgr } from '@nsm/sdk/chains/registry-nsmgr.js'
+import { registryNsmgr, type NsmgrRegistries } from '@nsm/sdk/chains/registry-nsmgr.js'
 import { serverChain, type ServerChain } from '@nsm/sdk/chains/server.js'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { clientInfo, whereaboutsLabels } from '@nsm/sdk/elements/client-info.js'
@@ -18,6 +18,7 @@ import { sendFdServer } from '@nsm/sdk/elements/send-fd-server.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { checks } from '@nsm/sdk/process/checks.js'
 import { openIdentity } from '@nsm/sdk/process/identity.js'
+import { probe } from '@nsm/sdk/process/probe.js'
 import { processMetrics, type ProcessMetrics } from '@nsm/sdk/process/metrics.js'
 import { opsServer } from '@nsm/sdk/process/ops-server.js'
 import type { Service } from '@nsm/sdk/process/run.js'
@@ -66,7 +67,13 @@ export async function startManager(
       health: health(servedNames),
     },
   })
+  const reachable = probe({
+    log,
+    clock: systemClock,
+    ask: (ctx) => registries.ask(ctx, config.forwarderService),
+  })
   const ready = checks()
+  ready.add('registry', reachable.check)
   ready.add('identity', () =>
     Date.parse(source.current.svids[0].certificates[0].validTo) > Date.now()
       ? undefined
@@ -77,6 +84,7 @@ export async function startManager(
 
   return {
     async close() {
+      reachable.stop()
       connections.close()
       await Promise.all([server.close(1_000), ops.close()])
       dialled.close()
@@ -101,16 +109,14 @@ interface Shared {
 }
 
 /** The registry side (wire contract §5.4). */
-function startRegistries(
-  config: ManagerConfig,
-  { tokens, dialled }: Shared,
-): { served: Registries; local: Registries; close(): void } {
-  const sockets = recvSocket({ native })
+function startRegistries(config: ManagerConfig, { tokens, dialled }: Shared): NsmgrRegistries {
+  const sockets = recvSocket({ native, sharedFolders: config.sharedSocketFolders })
   const registries = registryNsmgr({
     tokens,
     dial: dialled.dial,
     registryUrl: config.registryUrl,
     publicUrl: publicUrl(config.listenOn),
+    policyMasks: config.serverPolicies,
     clientInfo: whereaboutsLabels(config),
     descriptors: [sockets, sendSocket({ native, fdOf: (url) => sockets.fdOf(url) })],
   })

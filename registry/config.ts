@@ -6,8 +6,8 @@ import {
   type IdentityConfig,
 } from '@nsm/sdk/process/common-variables.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
-import { duration, list, optional, url, urls } from '@nsm/sdk/process/variables.js'
-import { serverPolicyMasks } from '@nsm/sdk/registry/policies.js'
+import { serverPolicies } from '@nsm/sdk/process/policy-variables.js'
+import { duration, optional, url, urls } from '@nsm/sdk/process/variables.js'
 
 /** Configuration of the registry (wire contract §7.1, §7.2 cmd-registry-memory). */
 export interface RegistryConfig extends CommonConfig, IdentityConfig {
@@ -28,11 +28,7 @@ export const registryConfig: ConfigSchema<RegistryConfig> = defineConfig<Registr
     proxyRegistryUrl: optional(
       url('NSM_PROXY_REGISTRY_URL', undefined, 'where names of other domains (name@domain) are forwarded to'),
     ),
-    serverPolicies: list(
-      'NSM_REGISTRY_SERVER_POLICIES',
-      serverPolicyMasks.join(','),
-      'which built-in policies callers are checked by: regular expressions over the names of the policy files of the contract',
-    ),
+    serverPolicies: serverPolicies(),
     dialTimeoutMs: duration(
       'NSM_DIAL_TIMEOUT',
       '300ms',

@@ -1,3 +1,4 @@
+import type { Ctx } from '../ctx.ts'
 import type { Registries } from '../elements/discover.ts'
 import type { Labels } from '../match/selectors.ts'
 import { registryChain, type NetworkServiceEndpointElement } from '../registry-chain.ts'
@@ -29,6 +30,8 @@ export interface NsmgrRegistries {
   readonly served: Registries
   /** For this nsmgr's own lookups: endpoints of this node have their real URLs. */
   readonly local: Registries
+  /** Asks the registry for one service; rejects when it does not answer. */
+  ask(ctx: Ctx, service: string): Promise<void>
   /** Ends the watches behind the lookups. */
   close(): void
 }
@@ -64,6 +67,10 @@ export function registryNsmgr(options: RegistryNsmgrOptions): NsmgrRegistries {
   return {
     served,
     local,
+    async ask(ctx, service) {
+      const query = networkServiceKind.queryByName(service, false)
+      for await (const _ of remote.networkServices.find(ctx, query)) return
+    },
     close() {
       services.close()
       endpoints.close()

@@ -169,7 +169,7 @@ function afterAnswer(listener: NextHopListener): { readonly listener: NextHopLis
     else held = [...held.slice(1 - maxHeld), event]
   }
   return {
-    listener: { told: (conn) => heard(() => listener.told(conn)), lost: () => heard(listener.lost) },
+    listener: { told: (conn) => heard(() => listener.told(conn)), lost: () => heard(() => listener.lost()) },
     open() {
       const events = held ?? []
       held = undefined

@@ -1,10 +1,17 @@
 import type { NetworkServiceEndpoint } from '@nsm/api/gen/registry.js'
 import { withTimeout, type Ctx } from '../ctx.ts'
-import { descriptorPath, parseInodeUrl, type DescriptorFunctions, type InodeId } from '../descriptors.ts'
+import {
+  descriptorPath,
+  formatInodeUrl,
+  parseInodeUrl,
+  type DescriptorFunctions,
+  type InodeId,
+} from '../descriptors.ts'
 import { callDescriptors } from '../elements/call-descriptors.ts'
 import { NsmError } from '../errors.ts'
 import type { DescriptorChannel, Peer } from '../peer.ts'
 import type { NetworkServiceEndpointElement } from '../registry-chain.ts'
+import { isInSharedFolder, openSharedSocket } from './shared-socket.ts'
 
 /** An endpoint's socket file, open for as long as its registration lives. */
 interface HeldSocket {
@@ -13,6 +20,9 @@ interface HeldSocket {
   readonly url: string
   readonly inodeUrl: string
 }
+
+/** As a file is known, however it was named. */
+type OpenedSocket = Pick<HeldSocket, 'fd' | 'inodeUrl'>
 
 export interface RecvFdServer extends NetworkServiceEndpointElement {
   /** The open socket file behind a URL that this element made. */
@@ -27,13 +37,15 @@ export interface RecvFdServerOptions {
   readonly waitMs?: number
   /** Default 4096. */
   readonly maxSockets?: number
+  /** Folders that endpoints share with this process: their sockets there may be named by path. Default none. */
+  readonly sharedFolders?: readonly string[]
 }
 
 /**
  * Opens the socket that a registering endpoint passes: `inode://…` becomes `unix:///proc/<pid>/fd/<n>` for the elements behind,
  * and `inode://…` again in the answer (§6.4). The descriptor lives as long as the registration.
  *
- * A remote caller's `unix:` path is refused (PERMISSION_DENIED): a name can be anybody's.
+ * A remote caller's `unix:` path is refused (PERMISSION_DENIED), since a name can be anybody's, but for those in shared folders.
  */
 export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
   const { native } = options
@@ -51,16 +63,14 @@ export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
     async register(ctx, endpoint, next) {
       const { name, url } = endpoint
       const id = parseInodeUrl(url)
-      if (id === undefined) {
-        refusePath(ctx, url)
-        const answer = await next.register(ctx, endpoint)
-        drop(name)
-        return answer
-      }
       try {
-        const known = held.get(name)
-        const isNew = known?.inodeUrl !== url
-        const socket = isNew ? await openSocket(ctx, { ...options, held: held.size, url, id }) : known
+        const socket = await socketOf(ctx, endpoint, options, held)
+        if (socket === undefined) {
+          const answer = await next.register(ctx, endpoint)
+          drop(name)
+          return answer
+        }
+        const isNew = held.get(name) !== socket
         const answer = await next.register(ctx, { ...endpoint, url: socket.url }).catch((err: unknown) => {
           if (isNew) native.close(socket.fd)
           throw err
@@ -69,7 +79,7 @@ export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
         held.set(name, socket)
         return answer.url === socket.url ? { ...answer, url } : answer
       } finally {
-        ctx.peer?.descriptors?.forget(id.dev, id.inode)
+        if (id !== undefined) ctx.peer?.descriptors?.forget(id.dev, id.inode)
       }
     },
 
@@ -91,15 +101,36 @@ export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
   }
 }
 
-type Opening = RecvFdServerOptions & {
-  /** How many are held already. */
-  readonly held: number
-  readonly url: string
-  readonly id: InodeId
+/** What the endpoint names: the socket that is held for it already, or a new one; undefined = it names none. */
+async function socketOf(
+  ctx: Ctx,
+  { name, url }: NetworkServiceEndpoint,
+  options: RecvFdServerOptions,
+  held: ReadonlyMap<string, HeldSocket>,
+): Promise<HeldSocket | undefined> {
+  const { native, maxSockets = 4096, sharedFolders = [] } = options
+  const id = parseInodeUrl(url)
+  const known = held.get(name)
+  if (known !== undefined && known.inodeUrl === url) return known
+  const shared = id === undefined && ctx.peer !== undefined && isInSharedFolder(url, sharedFolders)
+  if (id === undefined && !shared) return refusePath(ctx, url)
+  if (held.size >= maxSockets) {
+    throw new NsmError('RESOURCE_EXHAUSTED', `${maxSockets} sockets are held already`)
+  }
+  const { fd, inodeUrl } =
+    id === undefined
+      ? checkedSocket(native, openSharedSocket(native, sharedFolders, url), url)
+      : await receivedSocket(ctx, options, { url, id })
+  if (known?.inodeUrl !== inodeUrl) return { fd, url: `unix://${descriptorPath(fd)}`, inodeUrl }
+  native.close(fd)
+  return known
 }
 
-async function openSocket(ctx: Ctx, opening: Opening): Promise<HeldSocket> {
-  const { native, waitMs = 15_000, maxSockets = 4096, held, url, id } = opening
+async function receivedSocket(
+  ctx: Ctx,
+  { native, waitMs = 15_000 }: RecvFdServerOptions,
+  { url, id }: { readonly url: string; readonly id: InodeId },
+): Promise<OpenedSocket> {
   const channel = ctx.peer?.descriptors
   if (channel === undefined) {
     throw new NsmError(
@@ -107,10 +138,7 @@ async function openSocket(ctx: Ctx, opening: Opening): Promise<HeldSocket> {
       `url is ${url}, which only works on a socket that carries descriptors`,
     )
   }
-  if (held >= maxSockets) throw new NsmError('RESOURCE_EXHAUSTED', `${maxSockets} sockets are held already`)
-  const fd = await received(ctx, channel, { id, url, waitMs })
-  checkSocket(native, fd, url)
-  return { fd, url: `unix://${descriptorPath(fd)}`, inodeUrl: url }
+  return checkedSocket(native, await received(ctx, channel, { id, url, waitMs }), url)
 }
 
 /**
@@ -133,7 +161,7 @@ export function recvFdClient(
       const held = callDescriptors(ctx)
       if (held === undefined) return endpoint
       const fd = await received(ctx, channel, { id, url, waitMs })
-      checkSocket(native, fd, url)
+      checkedSocket(native, fd, url)
       held.hold(fd, id, channel)
       return { ...endpoint, url: `unix://${descriptorPath(fd)}` }
     } finally {
@@ -170,15 +198,15 @@ async function received(ctx: Ctx, channel: DescriptorChannel, { id, url, waitMs 
 }
 
 /** A socket *file*: a descriptor of a connection has the same type, but nobody can dial it. Closes what is not wanted. */
-function checkSocket(native: DescriptorFunctions, fd: number, url: string): void {
-  const { kind, isPathOnly } = native.describe(fd)
-  if (kind === 'socket' && isPathOnly) return
+function checkedSocket(native: DescriptorFunctions, fd: number, url: string): OpenedSocket {
+  const { kind, isPathOnly, dev, inode } = native.describe(fd)
+  if (kind === 'socket' && isPathOnly) return { fd, inodeUrl: formatInodeUrl({ dev, inode }) }
   native.close(fd)
   throw new NsmError('INVALID_ARGUMENT', `url ${url} is a ${kind}, not a socket file opened with O_PATH`)
 }
 
-function refusePath(ctx: Ctx, url: string): void {
-  if (ctx.peer === undefined || !/^(?:unix|inode|file):/.test(url)) return
+function refusePath(ctx: Ctx, url: string): undefined {
+  if (ctx.peer === undefined || !/^(?:unix|inode|file):/.test(url)) return undefined
   throw new NsmError(
     'PERMISSION_DENIED',
     `url is ${url}: no path is taken, pass a descriptor of the socket file and its inode:// url`,

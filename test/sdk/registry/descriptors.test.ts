@@ -15,7 +15,7 @@ import { dial } from '@nsm/sdk/registry/dial.js'
 import { recvFdServer } from '@nsm/sdk/registry/recv-fd.js'
 import { sendFdServer } from '@nsm/sdk/registry/send-fd.js'
 import type { Remote } from '@nsm/sdk/transport/remote.js'
-import { openSync, closeSync, statSync } from 'node:fs'
+import { openSync, closeSync, renameSync, statSync, symlinkSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { ctxFor, openCount, unixPair } from '../../kit/transport.ts'
 
@@ -55,14 +55,14 @@ interface World {
   readonly fd: number
 }
 
-async function world(t: Test): Promise<World> {
+async function world(t: Test, sharedFolders: readonly string[] = []): Promise<World> {
   const store = keeping()
-  const recv = recvFdServer({ native, waitMs: 100 })
+  const recv = recvFdServer({ native, waitMs: 100, sharedFolders })
   t.teardown(() => recv.close())
   const send = sendFdServer({ native, fdOf: (url) => recv.fdOf(url) })
   const services = { networkServiceEndpoints: registryChain([recv, send, store.element]) }
   const { dialer, url } = await unixPair(t, { services })
-  const path = `${t.testdir()}/nse.sock`
+  const path = `${sharedFolders[0] ?? t.testdir()}/nse.sock`
   const listener = await listenUnix(path, {}, (socket) => socket.destroy())
   t.teardown(() => listener.close())
   const fd = native.open(path, 'path')
@@ -140,6 +140,47 @@ t.test('what is no socket file of the caller is refused', async (t) => {
   await refused(plain, `unix://${path}`, 'PERMISSION_DENIED', /no path is taken/)
   await refused(plain, 'inode://a/b', 'PERMISSION_DENIED', /no path is taken/)
   await refused(plain, 'inode://4/1', 'DEADLINE_EXCEEDED', /no descriptor for the endpoint's url/)
+})
+
+t.test('a socket in a shared folder may be named by its path, and only there', async (t) => {
+  const folder = `${t.testdir({ shared: {}, outside: {} })}/shared`
+  const outside = `${t.testdirName}/outside`
+  const { plain, registry, store, path, fd } = await world(t, [folder])
+  const answer = await plain.register(ctxFor(5000), endpoint(`unix://${path}`))
+  t.equal(answer.url, `unix://${path}`)
+  const url = store.kept.get('e') ?? ''
+  t.match(url, /^unix:\/\/\/proc\/\d+\/fd\/\d+$/)
+  t.equal(openCount(fd), 2, 'held like a passed one')
+  await plain.register(ctxFor(5000), endpoint(`unix://${path}`))
+  t.same([store.kept.get('e'), openCount(fd)], [url, 2], 'a refresh keeps it')
+  await holdingDescriptors(ctxFor(5000), native, async (ctx) => {
+    t.match(await urlsOf(registry, ctx), [/^unix:\/\/\/proc\/\d+\/fd\/\d+$/], 'passed on as a descriptor')
+  })
+
+  renameSync(path, `${path}.old`)
+  const listener = await listenUnix(path, {}, (socket) => socket.destroy())
+  t.teardown(() => listener.close())
+  await plain.register(ctxFor(5000), endpoint(`unix://${path}`))
+  t.not(store.kept.get('e'), url, 'the endpoint has a new socket at the same path')
+  t.equal(openCount(fd), 1)
+  await plain.unregister(ctxFor(5000), endpoint(`unix://${path}`))
+
+  renameSync(`${path}.old`, `${outside}/s.sock`)
+  symlinkSync(`${outside}/s.sock`, `${folder}/link`)
+  symlinkSync(outside, `${folder}/folder`)
+  closeSync(openSync(`${folder}/file`, 'w'))
+  const refused = {
+    [`${folder}/link`]: { code: 'PERMISSION_DENIED', message: /out of the shared folder/ },
+    [`${folder}/folder/s.sock`]: { code: 'PERMISSION_DENIED', message: /out of the shared folder/ },
+    [`${folder}/../outside/s.sock`]: { code: 'PERMISSION_DENIED' },
+    [`${outside}/s.sock`]: { code: 'PERMISSION_DENIED', message: /no path is taken/ },
+    [`${folder}/none`]: { code: 'NOT_FOUND' },
+    [`${folder}/file`]: { code: 'INVALID_ARGUMENT', message: /is a file/ },
+  }
+  for (const [where, expected] of Object.entries(refused))
+    await t.rejects(plain.register(ctxFor(5000), endpoint(`unix://${where}`)), expected, where)
+  t.equal(store.kept.size, 0)
+  t.equal(openCount(fd), 1)
 })
 
 t.test('without a caller, urls go as they are', async (t) => {
