@@ -55,7 +55,7 @@ t.test('the kernel names the namespace of a caller that passed no descriptor', a
   const { dialer, url } = await unixPair(t, { services: { networkService } })
   const remote = await dialer.dial(ctxFor(10_000), await relayIn(t, netns.fd, url))
   const conn = await remote.request(ctxFor(5000), ask(netns.inodeUrl))
-  t.match(conn.labels['seen'], /^file:\/\/\/proc\/\d+\/fd\/\d+$/)
+  t.match(conn.labels['seen'], /^file:\/\/\/proc\/\d+\/fd\/\d+:\d+$/)
   t.equal(conn.mechanism?.parameters['inodeURL'], netns.inodeUrl)
   t.equal(openCount(netns.fd), 1, 'nobody holds it')
   await t.rejects(remote.request(ctxFor(5000), ask(other.inodeUrl)), {
