@@ -69,7 +69,9 @@ export function dial(open: Dial): Element {
       links.delete(conn.id)
       const alive = last?.remote.closed.aborted === false
       if (!alive) last?.remote.release()
-      const session = alive ? last.remote : await openAnew(open, ctx, last?.url)
+      const session = alive
+        ? last.remote
+        : await openAnew(open, ctx, last?.url).catch(forgotten(ctx, conn, { link: last, next }))
       if (session === undefined) return
       try {
         await next.close(withValue(ctx, remote, session), conn)
@@ -85,6 +87,23 @@ async function openAnew(open: Dial, ctx: Ctx, lastUrl: string | undefined): Prom
   return url === undefined ? undefined : open(ctx, url)
 }
 
+/**
+ * For a next hop that cannot be reached any more: the elements behind forget the connection all the same, by a Close over the session
+ * that is over. What they remember of it would go to another next hop.
+ */
+function forgotten(
+  ctx: Ctx,
+  conn: Connection,
+  { link, next }: { readonly link: Link | undefined; readonly next: NetworkService },
+): (reason: unknown) => Promise<never> {
+  return async (reason) => {
+    if (link !== undefined) {
+      await next.close(withValue(ctx, remote, link.remote), conn).catch(() => undefined)
+    }
+    throw reason
+  }
+}
+
 interface Leaving {
   readonly conn: Connection
   readonly link: Link
@@ -93,7 +112,7 @@ interface Leaving {
 
 async function leave(open: Dial, ctx: Ctx, { conn, link, next }: Leaving): Promise<void> {
   const again = link.remote.closed.aborted
-  const session = again ? await open(ctx, link.url) : link.remote
+  const session = again ? await open(ctx, link.url).catch(forgotten(ctx, conn, { link, next })) : link.remote
   try {
     await next.close(withValue(ctx, remote, session), conn)
   } catch (err) {

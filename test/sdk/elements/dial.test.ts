@@ -30,10 +30,11 @@ async function world() {
     })
     return { ...seen, kill }
   }
-  const client = chain([dial(open), connect()])
+  const behind = recording()
+  const client = chain([dial(open), behind.element, connect()])
   const request = (url: string, id = 'x') =>
     client.request(to(url), { connection: connOf(id), mechanismPreferences: [] })
-  return { network, serve, client, request }
+  return { network, serve, client, request, behind }
 }
 
 t.test('the session of a connection is kept until its Close, which needs no URL', async (t) => {
@@ -65,6 +66,22 @@ t.test('an old place that is gone makes one Request fail, the next starts fresh'
   await t.rejects(request('mem://b'), { code: 'UNAVAILABLE' })
   await request('mem://b')
   t.same([b.requests.length, network.sessions], [1, 1])
+})
+
+t.test('elements behind forget a connection whose next hop is gone', async (t) => {
+  const { serve, request, client, network, behind } = await world()
+  const a = serve('mem://a')
+  serve('mem://b')
+  await request('mem://a', 'closed')
+  await request('mem://a', 'moved')
+  a.kill()
+  await t.rejects(client.close(background(), connOf('closed')), { code: 'UNAVAILABLE' })
+  await t.rejects(request('mem://b', 'moved'), { code: 'UNAVAILABLE' })
+  t.same(
+    behind.closes.map(({ id }) => id),
+    ['closed', 'moved'],
+  )
+  t.equal(network.sessions, 0)
 })
 
 t.test('a Request that fails gives its session back and keeps the old one', async (t) => {
