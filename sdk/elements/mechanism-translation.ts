@@ -1,31 +1,33 @@
 import type { Connection, Mechanism } from '@nsm/api/gen/connection.js'
 import { connectionOf, type Element } from '../chain.ts'
+import { key, type Ctx, type Key } from '../ctx.ts'
+import { metadataOf } from './metadata.ts'
+
+const chosen: Key<Mechanism> = key('mechanism of the next hop')
 
 /**
  * Keeps the mechanisms of the two sides of a hop apart (wire contract §2.1): the caller's preferences and mechanism go no
- * further, the next hop gets the one it chose before, and the answer has the caller's again.
+ * further, the next hop gets the one it chose before, and the answer has the caller's again. Needs `metadata` of the client half.
  */
 export function mechanismTranslation(): Element {
-  const chosen = new Map<string, Mechanism>()
-  const outgoing = (conn: Connection): Connection => ({ ...conn, mechanism: chosen.get(conn.id) })
+  const outgoing = (ctx: Ctx, conn: Connection): Connection => ({
+    ...conn,
+    mechanism: metadataOf(ctx, 'client').get(chosen),
+  })
 
   return {
     name: 'mechanism translation',
 
     async request(ctx, req, next) {
       const conn = connectionOf(req)
-      const answer = await next.request(ctx, { ...req, mechanismPreferences: [], connection: outgoing(conn) })
-      if (answer.mechanism === undefined) chosen.delete(conn.id)
-      else chosen.set(conn.id, answer.mechanism)
+      const connection = outgoing(ctx, conn)
+      const answer = await next.request(ctx, { ...req, mechanismPreferences: [], connection })
+      const store = metadataOf(ctx, 'client')
+      if (answer.mechanism === undefined) store.delete(chosen)
+      else store.set(chosen, answer.mechanism)
       return { ...answer, mechanism: conn.mechanism }
     },
 
-    async close(ctx, conn, next) {
-      try {
-        await next.close(ctx, outgoing(conn))
-      } finally {
-        chosen.delete(conn.id)
-      }
-    },
+    close: (ctx, conn, next) => next.close(ctx, outgoing(ctx, conn)),
   }
 }

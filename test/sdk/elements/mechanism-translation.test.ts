@@ -2,6 +2,7 @@ import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { chain, connectionOf, type Element } from '@nsm/sdk/chain.js'
 import { background } from '@nsm/sdk/ctx.js'
 import { mechanismTranslation } from '@nsm/sdk/elements/mechanism-translation.js'
+import { metadata } from '@nsm/sdk/elements/metadata.js'
 import t from 'tap'
 import { recording } from '../../kit/elements.js'
 
@@ -34,7 +35,7 @@ t.test('each side keeps its own mechanism', async (t) => {
       return next.request(ctx, req)
     },
   }
-  const service = chain([mechanismTranslation(), counting, seen.element, choosing()])
+  const service = chain([metadata('client'), mechanismTranslation(), counting, seen.element, choosing()])
   const conn = await service.request(ctx, ask())
   t.match(conn.mechanism, mechanism)
   t.match((await service.request(ctx, ask())).mechanism, mechanism)
@@ -52,8 +53,26 @@ t.test('each side keeps its own mechanism', async (t) => {
 
 t.test('connections are not mixed up', async (t) => {
   const seen = recording()
-  const service = chain([mechanismTranslation(), seen.element, choosing()])
+  const service = chain([metadata('client'), mechanismTranslation(), seen.element, choosing()])
   await service.request(ctx, ask('a'))
   await service.request(ctx, ask('b'))
+  t.equal(seen.requests[1]?.mechanism, undefined)
+})
+
+t.test('a close that does not get so far leaves nothing either', async (t) => {
+  const seen = recording()
+  let reached = true
+  const dialling: Element = {
+    name: 'dialling',
+    close: async (ctx, conn, next) => {
+      if (!reached) throw new Error('nobody is there')
+      await next.close(ctx, conn)
+    },
+  }
+  const service = chain([metadata('client'), dialling, mechanismTranslation(), seen.element, choosing()])
+  const conn = await service.request(ctx, ask())
+  reached = false
+  await t.rejects(service.close(ctx, conn))
+  await service.request(ctx, ask())
   t.equal(seen.requests[1]?.mechanism, undefined)
 })
