@@ -131,8 +131,8 @@ function newSessions(options: ServerOptions): Sessions {
         }
         await pending.run((signal) => serve(raw, signal))
       } catch (reason) {
-        const err = reason instanceof Error ? reason.message : String(reason)
-        log.info({ err }, 'connection refused')
+        const { code, message } = NsmError.from(reason)
+        log.info({ code, err: message }, 'connection refused')
         raw.socket.destroy()
       }
     },
