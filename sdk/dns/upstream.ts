@@ -98,7 +98,11 @@ function overUdp(
     const onAbort = (): void => fail(signal.reason as Error)
     const send = (): void => port.send(writeQuery(id, asked, question.type, question), fail)
     const again = setTimeout(send, timeoutMs / 2)
-    const timer = setTimeout(() => fail(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs)
+    const timer = setTimeout(() => {
+      // Its source address may be one that the pod has no more.
+      port.failed = true
+      fail(new Error(`no answer within ${timeoutMs} ms`))
+    }, timeoutMs)
     signal.addEventListener('abort', onAbort, { once: true })
     const id = port.add({ question, asked, settle: (answer) => done(() => resolve(answer)), fail })
     send()
@@ -122,6 +126,8 @@ interface Port {
 function openPort(address: string, serverPort: number): Port {
   const socket: UdpSocket = createSocket(isIPv6(address) ? 'udp6' : 'udp4')
   const pending = new Map<number, Pending>()
+  const waiting: (() => void)[] = []
+  let isConnected = false
   let state: 'open' | 'retired' | 'closed' = 'open'
   const close = (): void => {
     if (state === 'closed') return
@@ -145,8 +151,12 @@ function openPort(address: string, serverPort: number): Port {
       if (state === 'retired' && pending.size === 0) close()
     },
     send(message, onError) {
-      if (state === 'closed') onError(new Error('the server is asked no more'))
-      else socket.send(message, serverPort, address, (err) => err !== null && onError(err))
+      if (state === 'closed') return onError(new Error('the server is asked no more'))
+      const sent = (err: Error | null): void => {
+        if (err !== null) onError(err)
+      }
+      if (isConnected) socket.send(message, sent)
+      else waiting.push(() => socket.send(message, sent))
     },
     retire() {
       if (state === 'open') state = 'retired'
@@ -154,11 +164,19 @@ function openPort(address: string, serverPort: number): Port {
     },
     close,
   }
-  socket.on('error', () => {
+  // Such as ECONNREFUSED, when nobody listens there: nothing more needs to be waited for.
+  socket.on('error', (err: NodeJS.ErrnoException) => {
     port.failed = true
+    const reason = new Error(err.code === 'ECONNREFUSED' ? 'nobody listens there' : err.message)
+    for (const { fail } of pending.values()) fail(reason)
   })
-  socket.on('message', (message, from) => {
-    if (from.port !== serverPort || from.address !== address) return
+  // A connected socket gets the server's answers only, and the kernel's word when there is none.
+  socket.connect(serverPort, address, () => {
+    isConnected = true
+    if (state !== 'closed') for (const send of waiting) send()
+    waiting.length = 0
+  })
+  socket.on('message', (message) => {
     if (message.length >= 12) settle(pending.get(message.readUInt16BE(0)), message)
   })
   return port

@@ -68,6 +68,7 @@ export class PodDns {
   private isChanged = false
   private isClosed = false
   private running: Promise<void> | undefined
+  private closed: Promise<void> | undefined
 
   constructor(options: PodDnsOptions, log: Logger, file: ResolvConfFile) {
     const { nameservers, search } = file.original
@@ -108,6 +109,11 @@ export class PodDns {
 
   /** Leaves the pod's files as they were. */
   async close(): Promise<void> {
+    this.closed ??= this.end()
+    return this.closed
+  }
+
+  private async end(): Promise<void> {
     this.isClosed = true
     clearTimeout(this.retry)
     await this.running

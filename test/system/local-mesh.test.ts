@@ -71,7 +71,7 @@ t.test('pods, nodes and the commands', settings, async (t) => {
     t.match(await mesh.inPod('demo', 'a', `ping -c 1 -W 2 ${ip}`), / 0% packet loss/)
     t.match(
       await mesh.inPod('demo', 'a', 'cat /etc/resolv.conf'),
-      /nameserver 10\.244\.0\.1\nsearch demo\.svc\.cluster\.local/,
+      /nameserver 10\.199\.0\.1\nsearch demo\.svc\.cluster\.local/,
     )
     t.equal(await mesh.inPod('demo', 'a', 'hostname'), 'a')
     t.equal((await mesh.nsm(['exec', '-n', 'demo', 'a', '--', 'sh', '-c', 'exit 7'])).code, 7)
