@@ -23,7 +23,7 @@ export interface ProbeOptions {
 export interface Probe {
   /** Why there is no answer; holds from the first one on. */
   readonly check: Check
-  stop(): void
+  readonly stop: () => void
 }
 
 /** Asks again and again whether something that this process needs answers, for `/readyz`. */

@@ -1,127 +1,41 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import type { Connection } from '@nsm/api/gen/connection.js'
 import { MonitorScopeSelector } from '@nsm/api/gen/connection.js'
-import {
-  NetworkService,
-  NetworkServiceEndpoint,
-  type NetworkServiceEndpointQuery,
-  type NetworkServiceEndpointResponse,
-} from '@nsm/api/gen/registry.js'
+import { NetworkService, NetworkServiceEndpoint } from '@nsm/api/gen/registry.js'
 import { native } from '@nsm/native/native.js'
-import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
+import { listenUnix } from '@nsm/native/unix-socket.js'
 import { chain } from '@nsm/sdk/chain.js'
 import { clientChain } from '@nsm/sdk/chains/client.js'
-import { serverChain } from '@nsm/sdk/chains/server.js'
-import { systemClock } from '@nsm/sdk/clock.js'
+import { serverChain, type ServerChain } from '@nsm/sdk/chains/server.js'
 import { withTimeout } from '@nsm/sdk/ctx.js'
 import { retry } from '@nsm/sdk/elements/retry.js'
-import { silent } from '@nsm/sdk/log.js'
-import { sendFdClient } from '@nsm/sdk/registry/send-fd.js'
-import { registryServer } from '@nsm/sdk/chains/registry-server.js'
-import { memoryRegistry } from '@nsm/sdk/registry/memory.js'
-import { networkServiceEndpointKind, networkServiceKind } from '@nsm/sdk/registry/kind.js'
-import { registryChain } from '@nsm/sdk/registry-chain.js'
-import { grpcMetadataClient } from '@nsm/sdk/registry/grpc-metadata.js'
-import { tokenGenerator } from '@nsm/sdk/token-generator.js'
-import { dialer } from '@nsm/sdk/transport/client.js'
-import { startServer, type ServerOptions } from '@nsm/sdk/transport/server.js'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { recording } from '../kit/elements.ts'
-import { testAuthority } from '../kit/identity.ts'
+import { managerTokens, managerWorld, registerForwarder, type ManagerWorld } from '../kit/manager.ts'
 import { ask, within } from '../kit/mesh.ts'
-import { freePort, startProcess } from '../kit/running-process.ts'
-import { messageOf, workloadServer } from '../kit/workload-server.ts'
 import { until } from '../kit/until.ts'
 
-const unix = { connectUnix, listenUnix }
-const tokens = tokenGenerator({ maxLifetimeMs: 600_000, clock: systemClock })
-
-/** A registry in this process, a manager as a process of its own, and identities for all. */
-async function world(t: Test) {
-  const folder = await mkdtemp(join(tmpdir(), 'nsmgr-'))
-  t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const ca = await testAuthority('k8s.nsm')
-  const workload = await workloadServer({
-    svids: (call) => call.write(messageOf(ca.source('/ns/nsm-system/pod/nsmgr').current)),
-  })
-  t.teardown(() => workload.stop())
-
-  const serve = async (path: string, listenOn: string, services: ServerOptions['services']) => {
-    const server = await startServer({
-      listenOn: [listenOn],
-      source: ca.source(path),
-      unix,
-      services,
-      log: silent,
-    })
-    t.teardown(() => server.close(0))
-    return server
-  }
-  const dialAs = (path: string) => {
-    const dialled = dialer({ source: ca.source(path), tokens, unix, dialTimeoutMs: 5_000 })
-    t.teardown(() => dialled.close())
-    return dialled.dial
-  }
-  const stores = {
-    networkServices: memoryRegistry(networkServiceKind),
-    networkServiceEndpoints: memoryRegistry(networkServiceEndpointKind),
-  }
-  const registry = await serve('/registry', 'tcp://127.0.0.1:0', registryServer({ tokens, stores }))
-  const tcp = `tcp://127.0.0.1:${await freePort()}`
-  const socket = `unix://${folder}/nsm.sock`
-  const env = {
-    SPIFFE_ENDPOINT_SOCKET: workload.address,
-    NSM_NAME: 'nsmgr-1',
-    NSM_LISTEN_ON: `${socket},${tcp}`,
-    NSM_REGISTRY_URL: registry.urls[0] ?? '',
-    NSM_OPS_LISTEN_ON: '127.0.0.1:0',
-    NODE_NAME: 'node-1',
-  }
-  const start = async () => {
-    const running = startProcess(t, 'nsmgr', env)
-    await running.said('ready')
-    return running
-  }
-  return { folder, ca, serve, dialAs, stores, socket, tcp, start }
+interface Forwarder extends ReturnType<typeof recording> {
+  readonly server: ServerChain
+  readonly listenOn: string
+  readonly register: () => Promise<NetworkServiceEndpoint>
 }
 
-type World = Awaited<ReturnType<typeof world>>
-
-/** A forwarder that serves by itself: registered through the manager, with the descriptor of its socket. */
-async function forwarder({ folder, dialAs, serve, socket }: World) {
+/** A forwarder that serves by itself. */
+async function forwarder(w: ManagerWorld): Promise<Forwarder> {
   const seen = recording()
-  const server = serverChain({ name: 'forwarder-1', tokens, elements: [seen.element] })
-  const listenOn = `unix://${folder}/forwarder.sock`
-  await serve('/ns/nsm-system/pod/forwarder', listenOn, {
+  const server = serverChain({ name: 'forwarder-1', tokens: managerTokens, elements: [seen.element] })
+  const listenOn = `unix://${w.folder}/forwarder.sock`
+  await w.serve('/ns/nsm-system/pod/forwarder-1', listenOn, {
     networkService: server.service,
     monitor: server.monitor,
   })
-  const register = async () => {
-    const remote = await dialAs('/ns/nsm-system/pod/forwarder')(within(), socket)
-    const endpoints = registryChain<
-      NetworkServiceEndpoint,
-      NetworkServiceEndpointQuery,
-      NetworkServiceEndpointResponse
-    >([grpcMetadataClient(), sendFdClient(native, remote.peer)], remote.networkServiceEndpoints)
-    return endpoints.register(
-      within(),
-      NetworkServiceEndpoint.fromPartial({
-        name: 'forwarder-1',
-        networkServiceNames: ['forwarder'],
-        networkServiceLabels: { forwarder: { labels: { p2p: 'true' } } },
-        url: listenOn,
-      }),
-    )
-  }
-  return { ...seen, server, register, listenOn }
+  return { ...seen, server, register: () => registerForwarder(w, listenOn), listenOn }
 }
 
 t.test(
   'the process carries a request to a forwarder of its node, and tells what becomes of it',
   async (t) => {
-    const w = await world(t)
+    const w = await managerWorld(t)
     const running = await w.start()
     await w.stores.networkServices.register(
       within(),
@@ -175,7 +89,7 @@ t.test(
 t.test(
   'a manager that is killed and comes back takes the connections over, under the same ids',
   async (t) => {
-    const w = await world(t)
+    const w = await managerWorld(t)
     const first = await w.start()
     await w.stores.networkServices.register(
       within(),
@@ -204,7 +118,7 @@ t.test(
 )
 
 t.test('without a service, or a forwarder, it says which is missing', async (t) => {
-  const w = await world(t)
+  const w = await managerWorld(t)
   await w.start()
   const client = clientChain({ name: 'client', dial: w.dialAs('/ns/a/pod/client'), url: w.tcp })
   await t.rejects(client.request(within(), ask()), { code: 'NOT_FOUND', message: /web/ })
@@ -214,3 +128,55 @@ t.test('without a service, or a forwarder, it says which is missing', async (t) 
   )
   await t.rejects(client.request(within(), ask()), { code: 'UNAVAILABLE', message: /no forwarder/ })
 })
+
+t.test('it is ready for as long as its registry answers', async (t) => {
+  const w = await managerWorld(t)
+  await w.registry.close(0)
+  const running = await w.start()
+  const { ops } = (await running.said('listening')) as { ops: string }
+  const readiness = async (): Promise<string> => {
+    const answer = await fetch(`${ops}/readyz`)
+    return `${answer.status} ${await answer.text()}`
+  }
+  t.match(await readiness(), /^503 \[-\]registry failed: .*\n\[\+\]identity ok\n/)
+  t.equal((await fetch(`${ops}/livez`)).status, 200, 'it is not to be restarted for that')
+  await w.serveRegistry()
+  await until('it is ready', async () => (await readiness()).startsWith('200'))
+})
+
+t.test(
+  'an endpoint may name its socket by path in a shared folder, and is passed on as a descriptor',
+  async (t) => {
+    const w = await managerWorld(t)
+    await w.start({ NSM_SHARED_SOCKET_FOLDERS: w.folder })
+    const path = `${w.folder}/nse.sock`
+    const listener = await listenUnix(path, {}, (socket) => socket.destroy())
+    t.teardown(() => listener.close())
+    const nse = await w.dialAs('/ns/a/pod/nse')(within(), w.socket)
+    const item = NetworkServiceEndpoint.fromPartial({
+      name: 'nse',
+      networkServiceNames: ['web'],
+      url: `unix://${path}`,
+    })
+    t.equal((await nse.networkServiceEndpoints.register(within(), item)).url, `unix://${path}`)
+    const query = {
+      networkServiceEndpoint: NetworkServiceEndpoint.fromPartial({ name: 'nse' }),
+      watch: false,
+    }
+    const other = await w.dialAs('/ns/nsm-system/pod/forwarder-1')(within(), w.socket)
+    for await (const { networkServiceEndpoint } of other.networkServiceEndpoints.find(within(), query)) {
+      const url = networkServiceEndpoint?.url ?? ''
+      const [, dev, inode] = /^inode:\/\/(\d+)\/(\d+)$/.exec(url) ?? []
+      const signal = AbortSignal.timeout(5_000)
+      const fd = await other.peer.descriptors?.receive(BigInt(dev ?? 0), BigInt(inode ?? 0), signal)
+      t.ok(fd)
+      native.close(fd ?? -1)
+    }
+    await t.rejects(
+      nse.networkServiceEndpoints.register(within(), { ...item, url: 'unix:///run/nse.sock' }),
+      {
+        code: 'PERMISSION_DENIED',
+      },
+    )
+  },
+)
