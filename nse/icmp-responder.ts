@@ -23,8 +23,8 @@ export async function startIcmpResponder(
 ): Promise<Service> {
   const policies = await policyRoutesFile(config.policyRoutesPath, log)
   const elements = [
-    ipamPointToPoint({ groups: config.prefixGroups, policy: config.ipamPolicy }),
     policyRoutes(() => policies.policies()),
+    ipamPointToPoint({ groups: config.prefixGroups, policy: config.ipamPolicy }),
     dnsContext(config.dnsConfigs),
     mechanisms({ KERNEL: kernelServer(), NOOP: noopMechanism }),
   ]

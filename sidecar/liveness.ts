@@ -69,11 +69,16 @@ async function firstReply(
   }
 }
 
-/** Each of the client's addresses with each of the endpoint's of the same family. */
+/**
+ * Each of the client's addresses with each of the endpoint's of the same family. An address that is there for a policy route,
+ * with a network of its own, may be another client's, too: echoes to it need not come back here.
+ */
 function pairsOf(conn: Connection): readonly Pair[] {
   if (conn.mechanism?.type !== 'KERNEL') return []
   const ip = conn.context?.ipContext
-  const sources = addressesOf(ip?.srcIpAddrs)
+  const forPolicies = new Set(ip?.policies.map(({ from }) => from))
+  const own = ip?.srcIpAddrs.filter((text, at) => at === 0 || !forPolicies.has(text))
+  const sources = addressesOf(own)
   const destinations = addressesOf(ip?.dstIpAddrs)
   return sources
     .flatMap((source) =>

@@ -28,6 +28,29 @@ t.test('one reply for each pair of equal family is enough', async (t) => {
   t.equal(await liveness(half, 1_000)(ctx, dual), false)
 })
 
+t.test('an address that is there for a policy route is not tested', async (t) => {
+  const asked: string[] = []
+  const ping: Ping = async (source) => {
+    asked.push(source)
+    return 0.1
+  }
+  const of = (...from: string[]): Connection =>
+    Connection.fromPartial({
+      mechanism: { type: 'KERNEL' },
+      context: {
+        ipContext: {
+          srcIpAddrs: ['10.0.0.1/32', '10.1.0.9/24'],
+          dstIpAddrs: ['10.0.0.2/32'],
+          policies: from.map((one) => ({ from: one })),
+        },
+      },
+    })
+  await liveness(ping, 1_000)(background(), of('10.0.0.1/32', '10.1.0.9/24'))
+  t.same(asked, ['10.0.0.1'], 'the first one is tested in any case')
+  await liveness(ping, 1_000)(background(), of('10.0.0.1/32'))
+  t.same(asked, ['10.0.0.1', '10.0.0.1', '10.1.0.9'])
+})
+
 t.test('what cannot be tested is alive', async (t) => {
   const never: Ping = async () => {
     throw new Error('nothing to ask')

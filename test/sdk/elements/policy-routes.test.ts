@@ -2,7 +2,10 @@ import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
-import { chain } from '@nsm/sdk/chain.js'
+import type { Connection } from '@nsm/api/gen/connection.js'
+import { PolicyRoute } from '@nsm/api/gen/connectioncontext.js'
+import { chain, connectionOf, type Element } from '@nsm/sdk/chain.js'
+import { ipContextOf, withContext } from '@nsm/sdk/connection-context.js'
 import { background } from '@nsm/sdk/ctx.js'
 import { parsePolicyRoutes, policyRoutesFile } from '@nsm/sdk/elements/policy-routes-file.js'
 import { policyRoutes } from '@nsm/sdk/elements/policy-routes.js'
@@ -92,4 +95,40 @@ t.test('clients get what the file says now', async (t) => {
   await replace('- proto: tcp')
   await until('the file is refused', () => warned.length > 0)
   t.same(await protocols(), ['6', '17'])
+})
+
+t.test('what a policy is from is an address of the client while the policy lasts', async (t) => {
+  let policies = [
+    PolicyRoute.fromPartial({ from: '10.1.0.9/24' }),
+    PolicyRoute.fromPartial({ from: '10.2.0.9/32' }),
+  ]
+  const leased: Element = {
+    name: 'ipam',
+    request: (ctx, req, next) => {
+      const conn = connectionOf(req)
+      const { srcIpAddrs: brought, ...rest } = ipContextOf(conn)
+      seen.push(brought)
+      const srcIpAddrs = ['10.0.0.1/32', ...brought.filter((text) => text !== '10.0.0.1/32')]
+      return next.request(ctx, {
+        ...req,
+        connection: withContext(conn, { ipContext: { ...rest, srcIpAddrs } }),
+      })
+    },
+  }
+  const seen: string[][] = []
+  const service = chain([policyRoutes(() => policies), leased])
+  const ask = async (conn: Partial<Connection>): Promise<Connection> =>
+    service.request(background(), NetworkServiceRequest.fromPartial({ connection: { id: 'a', ...conn } }))
+  const addresses = (conn: Connection): readonly string[] => ipContextOf(conn).srcIpAddrs
+
+  const first = await ask({})
+  t.same(addresses(first), ['10.0.0.1/32', '10.1.0.9/24', '10.2.0.9/32'])
+  const second = await ask(first)
+  t.same(addresses(second), addresses(first), 'a refresh changes nothing')
+  policies = [PolicyRoute.fromPartial({ from: '10.0.0.1/32' })]
+  const third = await ask(second)
+  t.same(addresses(third), ['10.0.0.1/32'])
+  policies = []
+  t.same(addresses(await ask(third)), ['10.0.0.1/32'], 'what the IPAM gave stays')
+  t.same(seen, [[], ['10.0.0.1/32', '10.2.0.9/32'], ['10.0.0.1/32'], ['10.0.0.1/32']])
 })
