@@ -41,6 +41,16 @@ export class NsmError extends Error {
   }
 }
 
+/** The error as Go's gRPC writes it, which is what people search logs of a mesh for: `rpc error: code = NotFound desc = …`. */
+export function statusText({ code, message }: NsmError): string {
+  const name = code === 'OK' ? code : code === 'CANCELLED' ? 'Canceled' : camelCase(code)
+  return `rpc error: code = ${name} desc = ${message}`
+}
+
+function camelCase(code: Code): string {
+  return code.toLowerCase().replaceAll(/(?:^|_)([a-z])/g, (_, letter: string) => letter.toUpperCase())
+}
+
 function codeOf(err: Error): Code {
   if (err.name === 'AbortError') return 'CANCELLED'
   if (err.name === 'TimeoutError') return 'DEADLINE_EXCEEDED'

@@ -10,7 +10,16 @@ import {
   type PlacementConfig,
 } from '@nsm/sdk/process/common-variables.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
-import { boolean, choice, custom, duration, list, text, type Variable } from '@nsm/sdk/process/variables.js'
+import {
+  boolean,
+  choice,
+  custom,
+  duration,
+  list,
+  signedDuration,
+  text,
+  type Variable,
+} from '@nsm/sdk/process/variables.js'
 import { isIP } from 'node:net'
 import type { ListenAddress } from './dns/embedded.ts'
 
@@ -42,6 +51,12 @@ export const sidecarConfig: ConfigSchema<SidecarConfig> = defineConfig<SidecarCo
   {
     ...commonVariables(':9080'),
     ...identityVariables,
+    // A negative one is upstream's way of trying out what happens to tokens that are over.
+    maxTokenLifetimeMs: signedDuration(
+      'NSM_MAX_TOKEN_LIFETIME',
+      '10m',
+      'longest life of a token that this process makes',
+    ),
     ...placementVariables,
     ...connectTo(),
     name: text('NSM_NAME', 'nsc', 'path segment name; connection ids begin with it'),

@@ -4,7 +4,7 @@ import type { NsUrl } from '@nsm/api/nsurl.js'
 import { mechanismClasses, mechanismParameters } from '@nsm/api/constants.js'
 import type { NetworkService } from '@nsm/sdk/chain.js'
 import { withTimeout, type Ctx } from '@nsm/sdk/ctx.js'
-import { NsmError } from '@nsm/sdk/errors.js'
+import { NsmError, statusText } from '@nsm/sdk/errors.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import type { Dial } from '@nsm/sdk/transport/remote.js'
 import { reselected, resumable } from './resume.ts'
@@ -111,11 +111,12 @@ async function connectOne(
       return
     } catch (err) {
       if (ctx.signal.aborted) throw NsmError.from(ctx.signal.reason)
-      const { code, message } = NsmError.from(err)
+      const failure = NsmError.from(err)
+      const { code, message } = failure
       // Every fifth of a second the same would say nothing more: the status counts.
       if (message !== told)
         ctx.log.warn(
-          { connection_id: id, network_service: planned.networkService, code, err: message },
+          { connection_id: id, network_service: planned.networkService, code, err: statusText(failure) },
           'trying again',
         )
       told = message

@@ -60,6 +60,17 @@ export function duration(name: string, fallback: string | undefined, meaning: st
   return custom('duration', readDuration, [name, fallback, meaning])
 }
 
+/** A Go duration that may be negative, as milliseconds. */
+export function signedDuration(
+  name: string,
+  fallback: string | undefined,
+  meaning: string,
+): Variable<number> {
+  const read = (value: string): number =>
+    /^-[\d.]/.test(value) ? -readDuration(value.slice(1)) : readDuration(value)
+  return custom('duration', read, [name, fallback, meaning])
+}
+
 /** A whole number within bounds. */
 export function integer(
   name: string,

@@ -1,4 +1,4 @@
-import { NsmError } from '@nsm/sdk/errors.js'
+import { NsmError, statusText } from '@nsm/sdk/errors.js'
 import { SpiffeError } from '@nsm/spiffe/errors.js'
 import t from 'tap'
 
@@ -21,5 +21,12 @@ t.test('what was thrown keeps its code and its text', (t) => {
     t.match(err, { code, message })
     if (thrown instanceof Error) t.equal(err.cause, thrown)
   }
+  t.end()
+})
+
+t.test('the text is the one that Go programs print', (t) => {
+  t.equal(statusText(new NsmError('NOT_FOUND', 'gone')), 'rpc error: code = NotFound desc = gone')
+  t.equal(statusText(new NsmError('CANCELLED', 'x')), 'rpc error: code = Canceled desc = x')
+  t.equal(statusText(new NsmError('DEADLINE_EXCEEDED', '')), 'rpc error: code = DeadlineExceeded desc = ')
   t.end()
 })
