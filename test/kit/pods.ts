@@ -53,3 +53,19 @@ export function endpoint(
     },
   }
 }
+
+/** A pod with a sleeping container and a sidecar of its own, configured by hand: no annotation, no webhook. */
+export function requester(
+  inNamespace: string,
+  name: string,
+  variables: Readonly<Record<string, string>>,
+): object {
+  const pod = endpoint(inNamespace, name, { NSM_LOCAL_DNS_SERVER_ENABLED: 'false', ...variables }) as {
+    readonly spec: { readonly containers: readonly object[] }
+  }
+  const containers = [
+    { name: 'app', command: ['sleep', 'infinity'] },
+    ...pod.spec.containers.map((one) => ({ ...one, name: 'nsc', image: 'sidecar' })),
+  ]
+  return { ...pod, spec: { ...pod.spec, containers } }
+}
