@@ -25,7 +25,8 @@ export const wiring: Section = async ({ quick }) => {
     const single = await alternate(pods, count)
     const many = await inBurst(pods, quick ? 10 : burst)
     const clump = await clumpGone(pods, quick ? 10 : clumped)
-    return [...singleFigures(single), ...many, clump]
+    const blocked = await loopBlocked(pods, count)
+    return [...singleFigures(single), ...many, clump, blocked]
   } finally {
     native.close(pods.a)
     native.close(pods.b)
@@ -120,6 +121,30 @@ async function clumpGone(pods: Pods, count: number): Promise<Figure> {
   for (const name of names) await createPair(pods, name)
   const ms = await timed(() => native.deleteLinks(pods.a, names))
   return { what: `${count} interfaces of one namespace gone`, value: ms, unit: 'ms', target: { atMost: 60 } }
+}
+
+/** How long the calls that a connection needs hold the event loop up; the kernel is waited for elsewhere. */
+async function loopBlocked(pods: Pods, count: number): Promise<Figure> {
+  const held: number[] = []
+  const timedCall = async (call: () => Promise<unknown>): Promise<void> => {
+    const start = performance.now()
+    const answer = call()
+    held.push(performance.now() - start)
+    await answer
+  }
+  for (let round = 0; round < count; round++) {
+    await timedCall(() => wire(pods, 'w'))
+    await timedCall(() => native.read(pods.a, ['links', 'addresses', 'routes']))
+    await timedCall(() => native.apply(pods.a, [{ op: 'link', name: 'w', up: false }]))
+    await timedCall(() => native.deleteLinks(pods.a, ['w']))
+  }
+  return {
+    what: 'event loop held up by one call, p99',
+    value: quantile(held, 0.99),
+    unit: 'ms',
+    spread: [quantile(held, 0.5), quantile(held, 1)],
+    target: { atMost: 1 },
+  }
 }
 
 function wire({ a, b }: Pods, name: string): Promise<void> {
