@@ -20,7 +20,7 @@ export async function makeSwitch(plan: AddressPlan): Promise<void> {
   try {
     await native.createBridge(here, switchBridge)
     await native.apply(here, [
-      { op: 'link', name: switchBridge, up: true },
+      { op: 'link', name: switchBridge, mac: macOf(plan.switchIp), up: true },
       { op: 'address', dev: switchBridge, prefix: plan.switchPrefix },
       { op: 'sysctl', name: 'net.ipv4.ip_forward', value: '1' },
     ])
@@ -38,14 +38,14 @@ export async function attachNode(
   await joined(node.pid, async (here, inside) => {
     const [a, b] = [
       { netnsFd: here, name },
-      { netnsFd: inside, name: 'eth0' },
+      { netnsFd: inside, name: 'eth0', mac: macOf(addresses.ip) },
     ]
     await makeVeth(a, b)
     await native.createBridge(inside, podBridge)
     await native.apply(inside, [
       { op: 'link', name: 'eth0', up: true },
       { op: 'address', dev: 'eth0', prefix: addresses.prefix },
-      { op: 'link', name: podBridge, up: true },
+      { op: 'link', name: podBridge, mac: macOf(addresses.gateway), up: true },
       { op: 'address', dev: podBridge, prefix: addresses.gatewayPrefix },
       { op: 'sysctl', name: 'net.ipv4.ip_forward', value: '1' },
     ])
@@ -91,7 +91,7 @@ async function makeVeth(port: VethEnd, inside: VethEnd): Promise<void> {
   await native.createVeth({ a: port, b: inside, mtu, group: plainGroup })
 }
 
-/** As CNI's bridge does: who knows the address from an earlier pod still reaches it. */
+/** As CNI's bridge does: who knows the address from an earlier pod still reaches it, and a bridge keeps its own when ports go. */
 function macOf(ip: string): string {
   const bytes = ip.split('.').map((byte) => Number(byte).toString(16).padStart(2, '0'))
   return ['0a', '58', ...bytes].join(':')
