@@ -39,7 +39,7 @@ export interface ManagerWorld {
   /** Serves as the one with this path of a SPIFFE ID. */
   serve(path: string, listenOn: string, services: ServerOptions['services']): Promise<RunningServer>
   /** A dialler, with a pool of sessions of its own, as the one with this path of a SPIFFE ID. */
-  dialAs(path: string): Dial
+  readonly dialAs: (path: string) => Dial
   readonly stores: Registries
   readonly registry: RunningServer
   /** Starts the registry's server again at the same address, after it was closed. */
