@@ -18,7 +18,7 @@ import { health } from '@nsm/sdk/transport/health.js'
 import type { Dial } from '@nsm/sdk/transport/remote.js'
 import { startServer } from '@nsm/sdk/transport/server.js'
 import type { ForwarderConfig } from './config.ts'
-import { connections } from './connections.ts'
+import { connections, type Connections } from './connections.ts'
 import { knownManager } from './known-manager.ts'
 import { orphanSweep } from './wiring/adopt.ts'
 
@@ -68,14 +68,7 @@ export async function startForwarder(
     metrics,
   })
   log.info({ urls: listening.urls, ops: ops.address }, 'listening')
-  const orphans = orphanSweep({
-    native,
-    clock: systemClock,
-    log,
-    forwarderName: name,
-    graceMs: config.maxTokenLifetimeMs,
-    owned: () => served.owned(),
-  })
+  const orphans = sweep(config, served, log)
   const withdraw = await announce(background({ log, signal }), config, dial)
   registered = true
   log.info({ name, service: config.serviceName }, 'registered')
@@ -92,6 +85,22 @@ export async function startForwarder(
       source.close()
     },
   }
+}
+
+/** Removes links that no connection owns, when those of before a restart have had the time to be asked for again. */
+function sweep(
+  { name, maxTokenLifetimeMs }: ForwarderConfig,
+  served: Pick<Connections, 'owned'>,
+  log: Logger,
+): ReturnType<typeof orphanSweep> {
+  return orphanSweep({
+    native,
+    clock: systemClock,
+    log,
+    forwarderName: name,
+    graceMs: maxTokenLifetimeMs,
+    owned: () => served.owned(),
+  })
 }
 
 function readiness(registration: Check): Checks {
@@ -118,6 +127,7 @@ async function announce(
     dial,
     url: config.connectTo,
     signal: watches.signal,
+    policyMasks: config.clientPolicies,
     descriptors: native,
   })
   const labels = NetworkServiceLabels.fromPartial({ labels: config.labels })

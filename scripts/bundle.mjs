@@ -43,7 +43,7 @@ await copyIfNewer('sidecar/openapi.yaml', `${out}/openapi.yaml`)
  * what is left stands in regular expressions and comments, where an escape means the same.
  */
 function ascii(text) {
-  return text.replace(/[^\x00-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return text.replace(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /** Replaces by rename: a running process may have the old one mapped. */

@@ -50,8 +50,8 @@ async function sources(name) {
 
 async function config() {
   const sections = []
-  for (const [title, [module, name]] of Object.entries(processes)) {
-    const { [name]: schema } = await import(join(root, module))
+  for (const [title, [module, exported]] of Object.entries(processes)) {
+    const { [exported]: schema } = await import(join(root, module))
     const rows = schema.describe().map(({ name, kind, fallback, required, meaning }) => {
       const otherwise = required
         ? 'required'
@@ -94,7 +94,6 @@ ${table(['metric', 'in', 'labels', 'meaning'], rows)}`
 }
 
 async function elements() {
-  const sections = []
   const parts = [
     [
       'NetworkService',
@@ -103,25 +102,26 @@ async function elements() {
     ],
     ['Registry', 'sdk/registry', /^(RegistryElement<.*|\w*NetworkService(Endpoint)?Element)$/],
   ]
+  const sections = []
   for (const [title, name, answers] of parts) {
-    const rows = []
-    for (const { file, text } of await sources(name))
-      for (const [, doc, factory, result] of text.matchAll(
-        /\/\*\*((?:(?!\*\/)[^])*)\*\/\nexport function (\w+)(?:<[^(]*>)?\((?:(?!\n\})[^])*?\): ([^{;]+?) \{\n/g,
-      ))
-        if (answers.test(result)) rows.push([`[\`${factory}\`](../../${file})`, paragraph(doc)])
-    sections.push(
-      `## ${title}\n\n${table(
-        ['element', 'does'],
-        rows.toSorted((a, b) => compare(a[0], b[0])),
-      )}`,
-    )
+    const rows = (await sources(name)).flatMap((source) => factories(source, answers))
+    const sorted = rows.toSorted((a, b) => compare(a[0], b[0]))
+    sections.push(`## ${title}\n\n${table(['element', 'does'], sorted)}`)
   }
   return `# Chain elements
 
 Factories of everything that a chain can be composed of; \`sdk/chains/\` has the orders that a server and a client need. Sections (§) are those of the wire contract.
 
 ${sections.join('\n')}`
+}
+
+/** A row for each exported function with a doc comment whose result is an element. */
+function factories({ file, text }, answers) {
+  const declared =
+    /\/\*\*((?:(?!\*\/)[^])*)\*\/\nexport function (\w+)(?:<[^(]*>)?\((?:(?!\n\})[^])*?\): ([^{;]+?) \{\n/g
+  return [...text.matchAll(declared)]
+    .filter(([, , , result]) => answers.test(result))
+    .map(([, doc, factory]) => [`[\`${factory}\`](../../${file})`, paragraph(doc)])
 }
 
 /** First paragraph of a doc comment. */

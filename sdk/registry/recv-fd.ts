@@ -117,13 +117,20 @@ async function socketOf(
   if (held.size >= maxSockets) {
     throw new NsmError('RESOURCE_EXHAUSTED', `${maxSockets} sockets are held already`)
   }
-  const { fd, inodeUrl } =
-    id === undefined
-      ? checkedSocket(native, openSharedSocket(native, sharedFolders, url), url)
-      : await receivedSocket(ctx, options, { url, id })
+  const { fd, inodeUrl } = await openSocket(ctx, options, { url, id })
   if (known?.inodeUrl !== inodeUrl) return { fd, url: `unix://${descriptorPath(fd)}`, inodeUrl }
   native.close(fd)
   return known
+}
+
+async function openSocket(
+  ctx: Ctx,
+  options: RecvFdServerOptions,
+  { url, id }: { readonly url: string; readonly id: InodeId | undefined },
+): Promise<OpenedSocket> {
+  if (id !== undefined) return receivedSocket(ctx, options, { url, id })
+  const { native, sharedFolders = [] } = options
+  return checkedSocket(native, openSharedSocket(native, sharedFolders, url), url)
 }
 
 async function receivedSocket(

@@ -100,9 +100,8 @@ t.test('connections with policy routes outlive what dies', settings, async (t) =
   t.test('no endpoint for a while', patient, async (t) => {
     await deletePod(mesh, 'nse-b')
     await waitFor('the address to be gone', async () => {
-      const { code, stdout, stderr } = await mesh.nsm([
-        ...['exec', '-n', ...nsc, '--', 'ping', '-c', '1', '-W', '1', '-I', '172.16.1.103', '172.16.1.102'],
-      ])
+      const ping = ['ping', '-c', '1', '-W', '1', '-I', '172.16.1.103', '172.16.1.102']
+      const { code, stdout, stderr } = await mesh.nsm(['exec', '-n', ...nsc, '--', ...ping])
       const gone = /Cannot assign|bind|unreachable/i.test(stderr)
       return code !== 0 && gone ? true : new Error(`${code}: ${stdout}${stderr}`)
     })

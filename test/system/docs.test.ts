@@ -40,7 +40,7 @@ t.test('status.md has every state and every reason', async (t) => {
   t.strictSame(firstColumn(text, 'Reasons').toSorted(), reason?.enum?.toSorted())
   const declared = /type Reason =([^]*?)\n\n/.exec(read('sidecar/status.ts'))?.[1] ?? ''
   t.strictSame(
-    [...declared.matchAll(/'(\w+)'/g)].map(([, name]) => name).toSorted(),
+    [...declared.matchAll(/'(\w+)'/g)].map(([, name = '']) => name).toSorted(),
     reason?.enum?.toSorted(),
   )
 })
@@ -89,7 +89,7 @@ const podWith = (spec: string): string =>
 t.test('local-mesh.md says what the rules say', async (t) => {
   const text = read('docs/local-mesh.md')
   const [, paragraph = ''] = /^(Supported in pods: .*)$/m.exec(text) ?? []
-  const named = [...paragraph.matchAll(/`([^`]+)`/g)].map(([, name]) => name)
+  const named = [...paragraph.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name)
   t.strictSame(named.toSorted(), Object.keys(supported).toSorted())
   for (const spec of Object.values(supported)) t.doesNotThrow(() => parseManifest(podWith(spec), 'f'), spec)
   const [, refusal = ''] = /^ {4}nsm: (pods\.yaml: .*)$/m.exec(text) ?? []
