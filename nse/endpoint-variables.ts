@@ -6,6 +6,7 @@ import {
   placementVariables,
 } from '@nsm/sdk/process/common-variables.js'
 import type { Variables } from '@nsm/sdk/process/config.js'
+import { clientPolicies } from '@nsm/sdk/process/policy-variables.js'
 import { boolean, choice, duration, list, map, optional, text } from '@nsm/sdk/process/variables.js'
 import type { EndpointConfig } from './endpoint.ts'
 
@@ -49,5 +50,6 @@ export function endpointVariables(name: string, service: string): Variables<Endp
       'false',
       'whether the endpoint is unregistered when it exits',
     ),
+    clientPolicies: clientPolicies(),
   }
 }

@@ -36,6 +36,8 @@ export interface EndpointConfig extends CommonConfig, IdentityConfig, Registrati
   readonly unregisterItself: boolean
   /** 0 = never. */
   readonly idleTimeoutMs: number
+  /** NSM_REGISTRY_CLIENT_POLICIES. */
+  readonly clientPolicies: readonly string[]
 }
 
 /** One program that is an endpoint. */
@@ -148,6 +150,7 @@ async function announce(
     dial,
     url: config.connectTo,
     signal: watches.signal,
+    policyMasks: config.clientPolicies,
     descriptors: native,
   })
   const registration = await register(ctx, registries, config, url)

@@ -26,8 +26,6 @@ export interface ManagerConfig extends CommonConfig, IdentityConfig, PlacementCo
   readonly sharedSocketFolders: readonly string[]
 }
 
-const { NSM_REGISTRY_SERVER_POLICIES: _served, ...unsupported } = unsupportedEverywhere
-
 /** Reads it from the environment. */
 export const managerConfig: ConfigSchema<ManagerConfig> = defineConfig<ManagerConfig>(
   {
@@ -63,7 +61,7 @@ export const managerConfig: ConfigSchema<ManagerConfig> = defineConfig<ManagerCo
       'folders that endpoints share with the manager, at the same path in both: a socket in there may be registered by its path, without its descriptor',
     ),
   },
-  unsupported,
+  unsupportedEverywhere,
 )
 
 /** None by default. */

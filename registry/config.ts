@@ -17,8 +17,6 @@ export interface RegistryConfig extends CommonConfig, IdentityConfig {
   readonly dialTimeoutMs: number
 }
 
-const { NSM_REGISTRY_SERVER_POLICIES: _served, ...unsupported } = unsupportedEverywhere
-
 /** Reads it from the environment. */
 export const registryConfig: ConfigSchema<RegistryConfig> = defineConfig<RegistryConfig>(
   {
@@ -36,7 +34,7 @@ export const registryConfig: ConfigSchema<RegistryConfig> = defineConfig<Registr
     ),
   },
   {
-    ...unsupported,
+    ...unsupportedEverywhere,
     NSM_EXPIRE_PERIOD: 'registrations live one minute between two refreshes, as the contract says',
   },
 )
