@@ -7,6 +7,7 @@ import {
   type IdentityConfig,
 } from '@nsm/sdk/process/common-variables.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
+import { clientPolicies } from '@nsm/sdk/process/policy-variables.js'
 import { duration, list, map, text, url } from '@nsm/sdk/process/variables.js'
 
 /** Configuration of the forwarder (wire contract §7.1, §7.2 cmd-forwarder-vpp and -ovs). */
@@ -18,10 +19,12 @@ export interface ForwarderConfig extends CommonConfig, IdentityConfig {
   readonly listenOn: string
   readonly dialTimeoutMs: number
   readonly mechanismPriority: readonly string[]
+  readonly clientPolicies: readonly string[]
 }
 
 const noTunnels = 'this forwarder wires the pods of one node; it has no tunnels'
 const noSwitch = 'the kernel forwards; there is no switch to configure'
+const noPrometheus = 'metrics are served at NSM_OPS_LISTEN_ON, without TLS'
 const noSriov = 'this forwarder has no SR-IOV functions'
 
 /** Reads it from the environment. */
@@ -44,6 +47,7 @@ export const forwarderConfig: ConfigSchema<ForwarderConfig> = defineConfig<Forwa
       '',
       'mechanism types that are offered first, in this order',
     ),
+    clientPolicies: clientPolicies(),
   },
   {
     ...unsupportedEverywhere,
@@ -64,5 +68,12 @@ export const forwarderConfig: ConfigSchema<ForwarderConfig> = defineConfig<Forwa
     NSM_RESOURCE_POLL_TIMEOUT: noSriov,
     NSM_DEVICE_PLUGIN_PATH: noSriov,
     NSM_POD_RESOURCES_PATH: noSriov,
+    NSM_PROMETHEUS_LISTEN_ON: noPrometheus,
+    NSM_PROMETHEUS_CA_FILE: noPrometheus,
+    NSM_PROMETHEUS_KEY_FILE: noPrometheus,
+    NSM_PROMETHEUS_CERT_FILE: noPrometheus,
+    NSM_PROMETHEUS_MONITOR_CERTIFICATE: noPrometheus,
+    NSM_PROMETHEUS_SERVER_HEADER_TIMEOUT: noPrometheus,
+    NSM_PROMETHEUS_MAX_BIND_THRESHOLD: noPrometheus,
   },
 )
