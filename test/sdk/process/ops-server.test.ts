@@ -5,6 +5,7 @@ import { opsServer, type OpsOptions, type OpsServer } from '@nsm/sdk/process/ops
 import { get } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { socketFolder } from '../../kit/socket-folder.ts'
 
 async function serve(t: Test, options: Partial<OpsOptions> = {}): Promise<OpsServer> {
   const server = await opsServer({ listenOn: '127.0.0.1:0', checks: checks(), ...options })
@@ -76,7 +77,7 @@ t.test('metrics without a library', async (t) => {
 })
 
 t.test('addresses: unix socket, off, taken, wrong', async (t) => {
-  const path = join(t.testdir(), 'ops.sock')
+  const path = join(socketFolder(t), 'ops.sock')
   const server = await serve(t, { listenOn: `unix://${path}` })
   t.equal(server.address, `unix://${path}`)
   const status = await new Promise((resolve, reject) => {

@@ -17,6 +17,7 @@ import { sendFdServer } from '@nsm/sdk/registry/send-fd.js'
 import type { Remote } from '@nsm/sdk/transport/remote.js'
 import { openSync, closeSync, renameSync, statSync, symlinkSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import { socketFolder } from '../../kit/socket-folder.ts'
 import { ctxFor, openCount, unixPair } from '../../kit/transport.ts'
 
 /** Keeps what is registered, as it comes, and finds it all. */
@@ -62,7 +63,7 @@ async function world(t: Test, sharedFolders: readonly string[] = []): Promise<Wo
   const send = sendFdServer({ native, fdOf: (url) => recv.fdOf(url) })
   const services = { networkServiceEndpoints: registryChain([recv, send, store.element]) }
   const { dialer, url } = await unixPair(t, { services })
-  const path = `${sharedFolders[0] ?? t.testdir()}/nse.sock`
+  const path = `${sharedFolders[0] ?? socketFolder(t)}/nse.sock`
   const listener = await listenUnix(path, {}, (socket) => socket.destroy())
   t.teardown(() => listener.close())
   const fd = native.open(path, 'path')
@@ -128,7 +129,7 @@ t.test('found sockets are passed on, for the time of the served call', async (t)
 
 t.test('what is no socket file of the caller is refused', async (t) => {
   const { registry, plain, path } = await world(t)
-  const file = `${t.testdirName}/file`
+  const file = `${t.testdir()}/file`
   closeSync(openSync(file, 'w'))
   const refused = (
     api: NetworkServiceEndpointRegistry,
@@ -143,8 +144,7 @@ t.test('what is no socket file of the caller is refused', async (t) => {
 })
 
 t.test('a socket in a shared folder may be named by its path, and only there', async (t) => {
-  const folder = `${t.testdir({ shared: {}, outside: {} })}/shared`
-  const outside = `${t.testdirName}/outside`
+  const [folder, outside] = [socketFolder(t), socketFolder(t)]
   const { plain, registry, store, path, fd } = await world(t, [folder])
   const answer = await plain.register(ctxFor(5000), endpoint(`unix://${path}`))
   t.equal(answer.url, `unix://${path}`)

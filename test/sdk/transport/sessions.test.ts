@@ -15,6 +15,7 @@ import { handClock } from '../../kit/clock.ts'
 import type { TestPair } from '../../kit/transport.ts'
 import { ctxFor, newNetns, openCount, transportPair, unixPair } from '../../kit/transport.ts'
 import { until } from '../../kit/until.ts'
+import { socketFolder } from '../../kit/socket-folder.ts'
 
 const ask = NetworkServiceRequest.fromPartial({ connection: { id: 'a' } })
 const services = { networkService: tail }
@@ -111,7 +112,7 @@ t.test('a listener that stays silent is given up after the dial time-out, or wit
 
 /** A server as upstream's: it does not say that it keeps no descriptors, and keeps them. */
 async function keepingServer(t: Test, pair: TestPair): Promise<string> {
-  const path = `${t.testdir()}/keeping.sock`
+  const path = `${socketFolder(t)}/keeping.sock`
   const methods = servedMethods(services)
   const limits = { maxRequestBytes: 65_536, maxResponseBytes: 65_536, maxStreams: 10, bodyTimeoutMs: 5000 }
   const common = { ...limits, methods, headers: {}, log: silent, clock: systemClock }
