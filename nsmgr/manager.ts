@@ -17,7 +17,7 @@ import { sendFdClient } from '@nsm/sdk/elements/send-fd-client.js'
 import { sendFdServer } from '@nsm/sdk/elements/send-fd-server.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { checks } from '@nsm/sdk/process/checks.js'
-import { openIdentity } from '@nsm/sdk/process/identity.js'
+import { identityCheck, openIdentity } from '@nsm/sdk/process/identity.js'
 import { probe } from '@nsm/sdk/process/probe.js'
 import { processMetrics, type ProcessMetrics } from '@nsm/sdk/process/metrics.js'
 import { opsServer } from '@nsm/sdk/process/ops-server.js'
@@ -74,11 +74,7 @@ export async function startManager(
   })
   const ready = checks()
   ready.add('registry', reachable.check)
-  ready.add('identity', () =>
-    Date.parse(source.current.svids[0].certificates[0].validTo) > Date.now()
-      ? undefined
-      : 'the SVID has expired',
-  )
+  ready.add('identity', identityCheck(source, systemClock))
   const ops = await opsServer({ listenOn: config.opsListenOn, checks: ready, metrics })
   log.info({ urls: server.urls, public_url: publicUrl(config.listenOn), ops: ops.address }, 'listening')
 

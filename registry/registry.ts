@@ -4,7 +4,7 @@ import { remoteRegistries } from '@nsm/sdk/chains/remote-registries.js'
 import { systemClock } from '@nsm/sdk/clock.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { checks } from '@nsm/sdk/process/checks.js'
-import { openIdentity } from '@nsm/sdk/process/identity.js'
+import { identityCheck, openIdentity } from '@nsm/sdk/process/identity.js'
 import { opsServer } from '@nsm/sdk/process/ops-server.js'
 import type { Service } from '@nsm/sdk/process/run.js'
 import { networkServiceEndpointKind, networkServiceKind } from '@nsm/sdk/registry/kind.js'
@@ -48,9 +48,11 @@ export async function startRegistry(
   })
   const served = { ...registries, health: health(servedNames) }
   const server = await startServer({ listenOn: config.listenOn, source, unix, log, services: served })
+  const ready = checks()
+  ready.add('identity', identityCheck(source, systemClock))
   const ops = await opsServer({
     listenOn: config.opsListenOn,
-    checks: checks(),
+    checks: ready,
     metrics: metrics.process,
   })
   log.info({ urls: server.urls, ops: ops.address }, 'listening')

@@ -1,8 +1,10 @@
 import { SpiffeError } from '@nsm/spiffe/errors.js'
 import type { X509Source } from '@nsm/spiffe/svid.js'
 import { x509Source } from '@nsm/spiffe/workload-api.js'
+import type { Clock } from '../clock.ts'
 import { NsmError } from '../errors.ts'
 import type { Logger } from '../log.ts'
+import type { Check } from './checks.ts'
 
 /**
  * The identity of this process from the Workload API at `address`, with its rotations; each is one log line, and so is each failed try.
@@ -23,4 +25,12 @@ export async function openIdentity(address: string, log: Logger, signal: AbortSi
   tell()
   source.onChange(tell)
   return source
+}
+
+/** Holds while the identity lives: without one nobody talks to this process. */
+export function identityCheck(source: Pick<X509Source, 'current'>, clock: Clock): Check {
+  return () => {
+    const [{ id, certificates }] = source.current.svids
+    return Date.parse(certificates[0].validTo) > clock.now() ? undefined : `the SVID of ${id} has expired`
+  }
 }

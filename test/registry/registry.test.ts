@@ -93,7 +93,7 @@ t.test('health and metrics tell what is registered', async (t) => {
     metrics,
     /nsm_registry_calls_total{kind="network service endpoint",operation="register",code="OK"} 1/,
   )
-  t.equal((await fetch(`${String(ops)}/readyz`)).status, 200)
+  t.equal(await (await fetch(`${String(ops)}/readyz`)).text(), '[+]identity ok\nok\n')
   const { dialer } = program(t, ca, '/probe')
   t.equal(await dialer.checkHealth(soon(), url, 'registry.NetworkServiceRegistry'), 1)
   t.equal(await running.stop('SIGTERM'), 0)

@@ -1,8 +1,9 @@
 import type { Logger } from '@nsm/sdk/log.js'
-import { openIdentity } from '@nsm/sdk/process/identity.js'
+import { identityCheck, openIdentity } from '@nsm/sdk/process/identity.js'
 import { processMetrics } from '@nsm/sdk/process/metrics.js'
 import { status } from '@grpc/grpc-js'
 import t from 'tap'
+import { handClock } from '../../kit/clock.js'
 import { testAuthority } from '../../kit/identity.js'
 import { messageOf, workloadServer, type SvidCall } from '../../kit/workload-server.js'
 
@@ -53,4 +54,16 @@ t.test('a wrong address, a refused call, a signal', async (t) => {
   const waiting = openIdentity(server.address, { ...log, warn: () => stop.abort(reason) }, stop.signal)
   await t.rejects(waiting, /told to stop/)
   t.same(said, [])
+})
+
+t.test('an identity that has expired is none', async (t) => {
+  const ca = await testAuthority('k8s.nsm')
+  const clock = handClock(Date.now())
+  const source = ca.source('/ns/a/pod/b', { notAfter: new Date(clock.now() + 60_000) })
+  const check = identityCheck(source, clock)
+  t.equal(check(), undefined)
+  clock.advance(60_000)
+  t.equal(check(), 'the SVID of spiffe://k8s.nsm/ns/a/pod/b has expired')
+  source.rotate({ notAfter: new Date(clock.now() + 60_000) })
+  t.equal(check(), undefined)
 })
