@@ -1,3 +1,4 @@
+import { nearest } from '@nsm/sdk/process/nearest.js'
 import { objectOf, objectsOf, textOf, textsOf, type JsonObject } from './json.ts'
 import type { NamespaceInfo } from './namespaces.ts'
 
@@ -28,7 +29,10 @@ export function verdictOn(
   if (annotations.has('kubernetes.io/config.mirror')) return { kind: 'skip', reason: 'mirror_pod' }
   const own = annotations.get(annotation)
   const asked = own ?? namespace?.annotations.get(annotation)
-  if (asked === undefined) return { kind: 'skip', reason: 'no_annotation' }
+  if (asked === undefined) {
+    const warning = misspelt(annotations, annotation)
+    return { kind: 'skip', reason: 'no_annotation', ...(warning === undefined ? {} : { warning }) }
+  }
   const networkServices = asked.trim()
   if (networkServices === '') {
     return {
@@ -41,6 +45,12 @@ export function verdictOn(
     switchedOff(annotations, textsOf(metadata['labels']), namespace) ??
     obstacle(objectOf(pod['spec']) ?? {}, own !== undefined) ?? { kind: 'inject', networkServices }
   )
+}
+
+/** Nothing else would tell that a pod meant to have connections. */
+function misspelt(annotations: ReadonlyMap<string, string>, annotation: string): string | undefined {
+  const key = [...annotations.keys()].find((other) => nearest(other, [annotation]) !== undefined)
+  return key === undefined ? undefined : `annotation ${key} means nothing; did you mean ${annotation}?`
 }
 
 function switchedOff(

@@ -17,6 +17,12 @@ export interface WebhookEndpoint {
   readonly caFile: string
 }
 
+/** A pod as the webhook wants it, and what it has to say about it. */
+export interface Admitted {
+  readonly pod: Pod
+  readonly warnings: readonly string[]
+}
+
 const timeoutMs = 10_000
 const maxAnswerBytes = 8 * 1024 * 1024
 
@@ -28,7 +34,7 @@ export async function admit(
   pod: Pod,
   { dryRun = false, ...endpoint }: WebhookEndpoint & { readonly dryRun?: boolean },
   signal: AbortSignal,
-): Promise<Pod> {
+): Promise<Admitted> {
   const review = reviewOf(pod, dryRun)
   const answer = await post(endpoint, JSON.stringify(review), signal)
   const response = isObject(answer) ? answer['response'] : undefined
@@ -46,7 +52,8 @@ export async function admit(
       'INVALID_ARGUMENT',
       `what the webhook made of it can't run: ${fault.path} ${fault.message}`,
     )
-  return admitted as Pod
+  const warnings = Array.isArray(response['warnings']) ? response['warnings'] : []
+  return { pod: admitted as Pod, warnings: warnings.map(String) }
 }
 
 function reviewOf(pod: Pod, dryRun: boolean) {

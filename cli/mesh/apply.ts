@@ -15,8 +15,11 @@ export interface Outcome {
   /** As `pod demo/client-1`. */
   readonly object: string
   readonly result: 'applied' | 'created' | 'unchanged' | 'deleted' | 'not found' | 'failed'
+  /** Why it failed, or what the webhook warned of; empty when there is nothing to say. */
   readonly message: string
 }
+
+type Done = Pick<Outcome, 'result'> & Partial<Pick<Outcome, 'message'>>
 
 /** Kinds in the order in which they need each other. */
 const order: readonly MeshObject['kind'][] = ['Namespace', 'NetworkService', 'Deployment', 'Pod']
@@ -42,9 +45,9 @@ export async function applyFiles(mesh: Mesh, files: readonly ManifestFile[]): Pr
 
 /** Takes away what the files name. */
 export async function deleteFiles(mesh: Mesh, files: readonly ManifestFile[]): Promise<readonly Outcome[]> {
-  return each(objectsOf(files).toReversed(), async (object) =>
-    deleteOne(mesh, object.kind, namespaceOf(object), object.metadata.name ?? ''),
-  )
+  return each(objectsOf(files).toReversed(), async (object) => ({
+    result: await deleteOne(mesh, object.kind, namespaceOf(object), object.metadata.name ?? ''),
+  }))
 }
 
 /** Takes one object away; in a Namespace's case everything that is in it. */
@@ -64,36 +67,36 @@ export async function deleteOne(
   return 'deleted'
 }
 
-async function applyOne(mesh: Mesh, object: MeshObject): Promise<Outcome['result']> {
+async function applyOne(mesh: Mesh, object: MeshObject): Promise<Done> {
   if (object.kind === 'Namespace') {
     await mesh.applyNamespace(object)
-    return 'applied'
+    return { result: 'applied' }
   }
   mesh.namespaces.require(namespaceOf(object))
   if (object.kind === 'NetworkService') {
     await mesh.networkServices.apply(object)
-    return 'applied'
+    return { result: 'applied' }
   }
   if (object.kind === 'Deployment') {
     mesh.workloads.setDeployment(object)
-    return 'applied'
+    return { result: 'applied' }
   }
   return applyPod(mesh, object)
 }
 
 /** A pod can't be changed: the same again is fine, another one under its name isn't. */
-async function applyPod(mesh: Mesh, object: Pod): Promise<Outcome['result']> {
+async function applyPod(mesh: Mesh, object: Pod): Promise<Done> {
   const { name } = object.metadata
   const present = name === undefined ? undefined : mesh.workloads.asked(namespaceOf(object), name)
   if (present === undefined) {
-    await mesh.workloads.create(object)
-    return 'created'
+    const { warnings } = await mesh.workloads.create(object)
+    return { result: 'created', message: warnings.map((text) => `warning: ${text}`).join('; ') }
   }
   const same = isDeepStrictEqual(
     [present.metadata.annotations, present.spec],
     [object.metadata.annotations, object.spec],
   )
-  if (same) return 'unchanged'
+  if (same) return { result: 'unchanged' }
   throw new NsmError(
     'FAILED_PRECONDITION',
     'it exists and is another one; a pod can not be changed: delete it first',
@@ -102,12 +105,12 @@ async function applyPod(mesh: Mesh, object: Pod): Promise<Outcome['result']> {
 
 async function each(
   objects: readonly MeshObject[],
-  body: (object: MeshObject) => Promise<Outcome['result']>,
+  body: (object: MeshObject) => Promise<Done>,
 ): Promise<readonly Outcome[]> {
   const outcomes: Outcome[] = []
   for (const object of objects)
     try {
-      outcomes.push({ object: nameOf(object), result: await body(object), message: '' })
+      outcomes.push({ object: nameOf(object), message: '', ...(await body(object)) })
     } catch (err) {
       outcomes.push({ object: nameOf(object), result: 'failed', message: NsmError.from(err).message })
     }

@@ -6,7 +6,7 @@ import type { Logger } from '@nsm/sdk/log.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import { namespaceOf, type Namespace, type Pod } from '../manifest/objects.ts'
 import { addressPlan, type AddressPlan } from './addresses.ts'
-import { admit } from './admission.ts'
+import { admit, type Admitted } from './admission.ts'
 import { changeSignal } from './change-signal.ts'
 import type { Programs } from './container-command.ts'
 import { clusterDns, type ClusterDns } from './cluster-dns.ts'
@@ -87,7 +87,7 @@ export class Mesh {
     const before = this.namespaces.list().find(({ metadata }) => metadata.name === namespace.metadata.name)
     await this.namespaces.apply(namespace)
     if (injects(namespace) !== (before !== undefined && injects(before)))
-      await untilTaken(namespace, async (pod) => this.admit(pod, true), this.stopping.signal)
+      await untilTaken(namespace, async (pod) => (await this.admit(pod, true)).pod, this.stopping.signal)
   }
 
   /** Parts by node, the control plane's first. */
@@ -150,7 +150,7 @@ export class Mesh {
     await this.writing
   }
 
-  private async admit(pod: Pod, dryRun: boolean): Promise<Pod> {
+  private async admit(pod: Pod, dryRun: boolean): Promise<Admitted> {
     const caFile = paths(this.options.folder).webhookCa
     return admit(pod, { ...this.started(this.control).webhook, caFile, dryRun }, this.stopping.signal)
   }

@@ -3,6 +3,7 @@ import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { namespaceOf, type Deployment, type Pod } from '../manifest/objects.ts'
+import type { Admitted } from './admission.ts'
 import { backOff, type BackOff } from './back-off.ts'
 import { hashLabel, plan, podOf, randomSuffix, templateHash } from './deployments.ts'
 import type { NamedPod, RunningPod } from './pod.ts'
@@ -13,7 +14,7 @@ export interface WorkloadsOptions {
   readonly log: Logger
   readonly signal: AbortSignal
   /** What the webhook makes of a pod; throws when it denies. */
-  admit(pod: Pod): Promise<Pod>
+  admit(pod: Pod): Promise<Admitted>
   /** Starts a pod on this node, or chooses one. */
   start(pod: NamedPod, how: { uid: string; node: string | undefined; onChange: () => void }): RunningPod
   /** Called when a pod is gone. */
@@ -25,8 +26,14 @@ export interface DeploymentStatus {
   readonly name: string
   readonly replicas: number
   readonly ready: number
-  /** Why pods of it can't be made; empty when they can. */
+  /** Why pods of it can't be made, or what the webhook warned of; empty when all is well. */
   readonly message: string
+}
+
+/** A pod that has been made: its name, and what the webhook warned of. */
+export interface Created {
+  readonly name: string
+  readonly warnings: readonly string[]
 }
 
 interface Owned {
@@ -90,8 +97,8 @@ export class Workloads {
     return [...this.pods].toSorted(byKey).map(([, pod]) => pod)
   }
 
-  /** Admits and starts a pod. ALREADY_EXISTS when one of this name is there. Answers its name. */
-  async create(pod: Pod, owner?: string): Promise<string> {
+  /** Admits and starts a pod. ALREADY_EXISTS when one of this name is there. */
+  async create(pod: Pod, owner?: string): Promise<Created> {
     const namespace = namespaceOf(pod)
     const name = pod.metadata.name ?? this.generated(namespace, pod.metadata.generateName ?? '')
     const key = `${namespace}/${name}`
@@ -99,7 +106,10 @@ export class Workloads {
       throw new NsmError('ALREADY_EXISTS', `pod ${key} exists; delete it before it can be made anew`)
     this.reserved.add(key)
     try {
-      const admitted = await this.options.admit({ ...pod, metadata: { ...pod.metadata, namespace } })
+      const { pod: admitted, warnings } = await this.options.admit({
+        ...pod,
+        metadata: { ...pod.metadata, namespace },
+      })
       this.options.signal.throwIfAborted()
       this.originals.set(key, pod)
       this.launch(
@@ -107,7 +117,7 @@ export class Workloads {
         { uid: randomUUID(), node: undefined },
         owner,
       )
-      return name
+      return { name, warnings }
     } finally {
       this.reserved.delete(key)
     }
@@ -231,8 +241,8 @@ export class Workloads {
     const { clock, signal, log } = this.options
     owned.creating += 1
     try {
-      const name = await this.create(podOf(owned.deployment, owned.hash), key)
-      owned.message = ''
+      const { name, warnings } = await this.create(podOf(owned.deployment, owned.hash), key)
+      owned.message = warnings.join('; ')
       // It was deleted, or given another template, meanwhile.
       if (!this.deployments.has(key)) await this.remove(namespaceOf(owned.deployment), name)
     } catch (err) {

@@ -45,5 +45,14 @@ t.test(
     t.match(printed.get('exec'), /default via .* dev eth0/)
     t.match(printed.get('exec'), /172\.16\.1\.\d+ dev nsm-1/)
     t.match(printed.get('apply'), 'pod default/mine created')
+
+    const misspelt = ownPod.replace(
+      'name: mine',
+      'name: typo, annotations: { networkservicemesh: kernel://db/nsm-1 }',
+    )
+    t.match(
+      (await mesh.nsm(['apply', '-f', '-'], misspelt)).stdout,
+      'pod default/typo created: warning: annotation networkservicemesh means nothing; did you mean networkservicemesh.io?',
+    )
   },
 )

@@ -251,3 +251,20 @@ t.test('property: hostile pods never crash it', async () => {
     { numRuns: 300 },
   )
 })
+
+t.test('an annotation that is nearly the right one is warned of', async (t) => {
+  const warningsFor = (key: string): unknown => {
+    const pod = { metadata: { annotations: { [key]: 'kernel://db/nsm-1' } }, spec: { containers: [] } }
+    const { response } = answerReview(reviewOf(pod), settings, namespacesOf({})).body
+    return (response as { warnings?: unknown }).warnings
+  }
+  for (const key of [
+    'networkservicemesh.io/',
+    'networkservicemesh',
+    'networkservicmesh.io',
+    'networkservicesmesh.io',
+  ])
+    t.same(warningsFor(key), [`annotation ${key} means nothing; did you mean networkservicemesh.io?`])
+  for (const key of ['example.com/other', 'networkservicemesh.io/inject', 'kubernetes.io/psp'])
+    t.equal(warningsFor(key), undefined, key)
+})
