@@ -3,12 +3,13 @@ import { cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { controlPlane } from './control-plane.ts'
+import { dns } from './dns.ts'
 import { isMissed, type Figure, type Section } from './figure.ts'
 import { stack } from './stack.ts'
 import { wiring } from './wiring.ts'
 
 /** Measures all sections, or those named; prints a table and writes build/bench.json. Exits with 0 also when a target is missed. */
-const sections: Readonly<Record<string, Section>> = { 'control-plane': controlPlane, wiring, stack }
+const sections: Readonly<Record<string, Section>> = { 'control-plane': controlPlane, wiring, stack, dns }
 
 const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean' } }, allowPositionals: true })
 const quick = values.quick === true
