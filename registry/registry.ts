@@ -19,6 +19,9 @@ import { registryMetrics } from './metrics.ts'
 /** Loads native code only if a `unix:` URL is used. */
 const unix = { connectUnix, listenUnix }
 
+/** Upstream's nsmgr keeps one for each endpoint and for each watch. */
+const maxConnections = 16_384
+
 /** How long calls may take to finish when the registry stops. */
 const graceMs = 1000
 
@@ -47,7 +50,15 @@ export async function startRegistry(
     ...(url === undefined ? {} : { proxy: remoteRegistries({ dial: dialled.dial, url }) }),
   })
   const served = { ...registries, health: health(servedNames) }
-  const server = await startServer({ listenOn: config.listenOn, source, unix, log, services: served })
+  const { listenOn } = config
+  const server = await startServer({
+    listenOn,
+    source,
+    unix,
+    log,
+    services: served,
+    limits: { maxConnections },
+  })
   const ready = checks()
   ready.add('identity', identityCheck(source, systemClock))
   const ops = await opsServer({
