@@ -3,8 +3,9 @@ import type { Mechanism } from '@nsm/api/gen/connection.js'
 import { ConnectionContext } from '@nsm/api/gen/connectioncontext.js'
 import type { Native } from '@nsm/native/surface.js'
 import { connectionOf, type Element } from '@nsm/sdk/chain.js'
-import { detached, key, valueOf, withValue, type Key } from '@nsm/sdk/ctx.js'
+import { detached, key, valueOf, withValue, type Ctx, type Key } from '@nsm/sdk/ctx.js'
 import { callDescriptors } from '@nsm/sdk/elements/call-descriptors.js'
+import { remoteOfCall } from '@nsm/sdk/elements/dial.js'
 import { endsOf, named } from './ends.ts'
 import { linkGroup } from './link-names.ts'
 import { links } from './links.ts'
@@ -28,6 +29,10 @@ export interface KernelWiringOptions {
 /** Filled by the client half, for the server half of the same call. */
 interface EndpointSide {
   mechanism: Mechanism | undefined
+  /** A Close without the client: its link is to be found at the endpoint. */
+  readonly isNeeded: boolean
+  /** The endpoint's network namespace then, as the kernel names it; the server half closes it. */
+  fd: number | undefined
 }
 
 const endpointSide: Key<EndpointSide> = key('mechanism of the endpoint side')
@@ -47,7 +52,7 @@ export function kernelWiring({ native, forwarderName }: KernelWiringOptions): Ke
       const asked = connectionOf(req)
       if (asked.mechanism?.type !== 'KERNEL') return next.request(ctx, req)
       const mechanism = named(asked, asked.mechanism, 'client')
-      const other: EndpointSide = { mechanism: undefined }
+      const other: EndpointSide = { mechanism: undefined, isNeeded: false, fd: undefined }
       const answer = await next.request(withValue(ctx, endpointSide, other), {
         ...req,
         connection: { ...asked, mechanism },
@@ -71,16 +76,19 @@ export function kernelWiring({ native, forwarderName }: KernelWiringOptions): Ke
     },
 
     async close(ctx, conn, next) {
+      const url = conn.mechanism?.parameters[mechanismParameters.inodeUrl] ?? ''
+      const own = callDescriptors(ctx)?.byFileUrl(url)?.fd
+      const other: EndpointSide = { mechanism: undefined, isNeeded: own === undefined, fd: undefined }
       try {
-        await next.close(ctx, conn)
+        await next.close(withValue(ctx, endpointSide, other), conn)
       } finally {
-        const url = conn.mechanism?.parameters[mechanismParameters.inodeUrl] ?? ''
-        await all.remove(ctx, conn.id, callDescriptors(ctx)?.byFileUrl(url)?.fd).catch((err: unknown) => {
+        await all.remove(ctx, conn.id, own ?? other.fd).catch((err: unknown) => {
           ctx.log.warn(
             { connection_id: conn.id, err: String(err) },
             'link of a closed connection not removed',
           )
         })
+        if (other.fd !== undefined) native.close(other.fd)
       }
     },
   }
@@ -94,7 +102,23 @@ export function kernelWiring({ native, forwarderName }: KernelWiringOptions): Ke
       if (side !== undefined) side.mechanism = answer.mechanism
       return answer
     },
+
+    async close(ctx, conn, next) {
+      const side = valueOf(ctx, endpointSide)
+      if (side?.isNeeded === true) side.fd = await netnsOfNextHop(ctx)
+      await next.close(ctx, conn)
+    },
   }
 
   return { server, client, owned: () => all.aliases() }
+}
+
+/** Undefined when the next hop is elsewhere, or the kernel cannot tell. */
+async function netnsOfNextHop(ctx: Ctx): Promise<number | undefined> {
+  try {
+    return await remoteOfCall(ctx).peer.descriptors?.peerNetns()
+  } catch (err) {
+    ctx.log.debug({ err: String(err) }, "the endpoint's network namespace can't be told")
+    return undefined
+  }
 }

@@ -23,7 +23,7 @@ export interface Links {
   has(id: string): boolean
   /** Makes the connection's link as it is to be; one between other pods goes first. */
   establish(ctx: Ctx, ends: Ends, conn: Connection): Promise<void>
-  /** Deletes the connection's link; `fd` is a namespace that the call brought, if any. */
+  /** Deletes the connection's link; `fd` is the namespace of one of its ends, if the call has one. */
   remove(ctx: Ctx, id: string, fd: number | undefined): Promise<void>
   /** Aliases of all of them. */
   aliases(): ReadonlySet<string>
@@ -64,8 +64,9 @@ async function removeLink(
   { client, endpoint }: Wired,
   fd: number | undefined,
 ): Promise<void> {
-  if (fd !== undefined && isAt(native, fd, client.netns)) {
-    await unwire(native, fd, client)
+  for (const place of [client, endpoint]) {
+    if (fd === undefined || !isAt(native, fd, place.netns)) continue
+    await unwire(native, fd, place)
     return
   }
   for (const place of [client, endpoint]) {
