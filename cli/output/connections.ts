@@ -68,7 +68,7 @@ function cellsOf(connection: Fields, nowMs: number): readonly string[] {
     words(connection['addresses']),
     words(connection['endpointAddresses']),
     word(connection['endpoint']),
-    connection['state'] === 'UP' ? '' : word(connection['message']),
+    connection['state'] === 'UP' ? '' : `${word(connection['reason'])}: ${word(connection['message'])}`,
   ]
 }
 

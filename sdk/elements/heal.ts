@@ -129,6 +129,7 @@ async function repair(kept: Kept, hopeless: boolean): Promise<void> {
   const change = reselected(kept.options)
   let reselect = hopeless
   let pauseMs = firstPauseMs
+  let told = ''
   while (loop.current()) {
     reselect ||= !(await alive(kept))
     try {
@@ -136,7 +137,12 @@ async function repair(kept: Kept, hopeless: boolean): Promise<void> {
       return
     } catch (err) {
       if (!loop.current()) return
-      ctx.log.warn({ connection_id: conn.id, reselect, err: String(err) }, 'healing failed, trying again')
+      const { code, message } = NsmError.from(err)
+      // Four times a second the same would say nothing more; numbers of descriptors change with each try.
+      const reason = `${code} ${message.replaceAll(/\d+/g, '')}`
+      if (reason !== told)
+        ctx.log.warn({ connection_id: conn.id, reselect, code, err: message }, 'healing failed, trying again')
+      told = reason
       await sleep(ctx, pauseMs)
       pauseMs = Math.min(pauseMs * 2, longestPauseMs)
     }

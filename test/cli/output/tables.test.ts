@@ -49,11 +49,12 @@ t.test('what is wrong is told in the row, whatever the answer looks like', async
     state: 'CONNECTING',
     interface: null,
     addresses: [],
+    reason: 'RequestFailed',
     message: 'no forwarder',
   }
   t.match(
     connectionsTable([{ ...about, status: { connections: [waiting] } }], nowMs),
-    /CONNECTING .* no forwarder/,
+    /CONNECTING .* RequestFailed: no forwarder$/m,
   )
   t.match(
     connectionsTable([{ ...about, status: undefined, error: 'sidecar: starting' }], nowMs),
