@@ -21,10 +21,16 @@ export function podsTable(pods: ControlApi['pods']['output'], nowMs: number): st
         since,
         pod.ip,
         pod.node,
-        pod.message,
+        messageOf(pod),
       ]
     }),
   )
+}
+
+/** A sidecar starts until its connections are up: what it waits for, only its status says. */
+function messageOf({ name, message, containers }: ControlApi['pods']['output'][number]): string {
+  const waits = containers.some((one) => one.kind === 'sidecar' && message === `${one.name}: starting`)
+  return waits ? `${message}, see \`nsm status ${name}\`` : message
 }
 
 export function deploymentsTable(deployments: ControlApi['deployments']['output']): string {

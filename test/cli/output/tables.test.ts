@@ -90,6 +90,21 @@ t.test('pods count what lasts', async (t) => {
   t.match(text, /^n +p +1\/2 +Running +3 +5s +10\.244\.0\.2 +node-1 +c: not ready$/m)
 })
 
+t.test('a pod that waits for its sidecar leads to the status', async (t) => {
+  const sidecar = { message: '', reason: '', started: false, state: 'running' as const, restarts: 0 }
+  const text = podsTable(
+    [
+      {
+        ...{ namespace: 'n', name: 'p', uid: 'u', node: 'node-1', ip: '10.244.0.2', phase: 'Pending' },
+        ...{ message: 'sidecar: starting', ready: false, startedAtMs: nowMs },
+        containers: [{ ...sidecar, name: 'sidecar', kind: 'sidecar', ready: false }],
+      },
+    ],
+    nowMs,
+  )
+  t.match(text, /sidecar: starting, see `nsm status p`$/m)
+})
+
 t.test('outcomes are one line each', async (t) => {
   t.equal(
     outcomesText([
