@@ -1,5 +1,5 @@
 import type { Connection, Path } from '@nsm/api/gen/connection.js'
-import { connectionOf, type Element } from '../chain.ts'
+import { connectionOf, type Element, type NetworkService } from '../chain.ts'
 import { detached, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import type { Peer } from '../peer.ts'
@@ -73,18 +73,19 @@ export function authorizeServer(policies: readonly Policy<TokenPath>[] = serverP
   }
 }
 
+/** More answers of one connection than that are not lost between this element and whoever stores them. */
+const rememberedEnds = 4
+
 /**
  * An end client's check of the whole path of each answer, and of the stored one before Close (§3.6).
  * A new connection that fails it is closed again. @throws NsmError PERMISSION_DENIED
  */
 export function authorizeClient(policies: readonly Policy<TokenPath>[] = clientPolicies): Element {
-  /** The certificate that the stored path was checked with: a Close may go over a newer session. */
-  const checked = new Map<string, Shown>()
+  /** Who has answered, the last one first: a Close may go over a newer session, and an answer may be lost on the way to the store. */
+  const ends = new Map<string, readonly Shown[]>()
 
-  function check(ctx: Ctx, conn: Connection, peer: Shown): void {
-    const reason = firstRefusal(policies, tokenPath(ctx, conn, { peer, left: false }))
-    if (reason !== undefined) throw new NsmError('PERMISSION_DENIED', `no sufficient privileges: ${reason}`)
-  }
+  const refusalOf = (ctx: Ctx, conn: Connection, peer: Shown): string | undefined =>
+    firstRefusal(policies, tokenPath(ctx, conn, { peer, left: false }))
 
   return {
     name: 'authorize client',
@@ -92,30 +93,35 @@ export function authorizeClient(policies: readonly Policy<TokenPath>[] = clientP
     async request(ctx, req, next) {
       const conn = await next.request(ctx, req)
       const { certificate, spiffeId } = remoteOfCall(ctx).peer
-      try {
-        check(ctx, conn, { certificate, spiffeId })
-      } catch (err) {
-        if (!checked.has(conn.id)) {
-          await next.close(detached(ctx), conn).catch((cause: unknown) => {
-            ctx.log.warn(
-              { connection_id: conn.id, err: String(cause) },
-              'close after a refused answer failed',
-            )
-          })
-        }
-        throw err
+      const known = ends.get(conn.id)
+      const reason = refusalOf(ctx, conn, { certificate, spiffeId })
+      if (reason !== undefined) {
+        if (known === undefined) await closeRefused(ctx, conn, next)
+        throw denied(reason)
       }
-      checked.set(conn.id, { certificate, spiffeId })
+      const others = known?.filter((end) => end.certificate.fingerprint256 !== certificate.fingerprint256)
+      ends.set(conn.id, [{ certificate, spiffeId }, ...(others ?? [])].slice(0, rememberedEnds))
       return conn
     },
 
     async close(ctx, conn, next) {
-      const peer = checked.get(conn.id) ?? remoteOfCall(ctx).peer
-      checked.delete(conn.id)
-      check(ctx, conn, peer)
+      const known = ends.get(conn.id) ?? [remoteOfCall(ctx).peer]
+      ends.delete(conn.id)
+      const reasons = known.map((peer) => refusalOf(ctx, conn, peer))
+      if (reasons[0] !== undefined && !reasons.includes(undefined)) throw denied(reasons[0])
       await next.close(ctx, conn)
     },
   }
+}
+
+function denied(reason: string): NsmError {
+  return new NsmError('PERMISSION_DENIED', `no sufficient privileges: ${reason}`)
+}
+
+async function closeRefused(ctx: Ctx, conn: Connection, next: NetworkService): Promise<void> {
+  await next.close(detached(ctx), conn).catch((cause: unknown) => {
+    ctx.log.warn({ connection_id: conn.id, err: String(cause) }, 'close after a refused answer failed')
+  })
 }
 
 function foreign(known: Owner | undefined, caller: Owner): string | undefined {

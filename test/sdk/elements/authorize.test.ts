@@ -1,8 +1,11 @@
 import { Connection } from '@nsm/api/gen/connection.js'
 import { chain } from '@nsm/sdk/chain.js'
 import { background, type Ctx } from '@nsm/sdk/ctx.js'
-import { authorizeServer } from '@nsm/sdk/elements/authorize.js'
+import { authorizeClient, authorizeServer } from '@nsm/sdk/elements/authorize.js'
+import { toUrl } from '@nsm/sdk/elements/client-url.js'
+import { dial } from '@nsm/sdk/elements/dial.js'
 import { Refusal } from '@nsm/sdk/refusal.js'
+import type { Remote } from '@nsm/sdk/transport/remote.js'
 import { signEs256 } from '@nsm/spiffe/es256.js'
 import t from 'tap'
 import { recording, refusing } from '../../kit/elements.ts'
@@ -84,5 +87,45 @@ t.test(
     t.equal(seen.closes.length, 1)
     await client.close(within(), conn)
     t.equal(seen.closes.length, 2)
+  },
+)
+
+t.test(
+  'an end client may close with an answer that is not the last one, but with no foreign one',
+  async (t) => {
+    const client = ca.svid('/client')
+    // As after a restart: who answers is the same, with a new key.
+    const [before, after, stranger] = [ca.svid('/server'), ca.svid('/server'), ca.svid('/server')]
+    let called = before
+    const answer = (from: Svid): Connection =>
+      Connection.fromPartial({
+        id: 'x',
+        path: {
+          index: 0,
+          pathSegments: [{ id: 'x', token: token(client, from) }, { token: token(from, client) }],
+        },
+      })
+    const seen = recording()
+    const service = chain([
+      toUrl('tcp://127.0.0.1:1'),
+      dial(async (): Promise<Remote> => {
+        const { peer } = as(called)
+        const unused = {} as Remote
+        return { ...unused, peer: peer!, closed: new AbortController().signal, release: () => undefined }
+      }),
+      authorizeClient(),
+      seen.element,
+      { name: 'answering', request: async () => answer(called) },
+    ])
+    const request = () =>
+      service.request(background(), { connection: answer(called), mechanismPreferences: [] })
+    const stored = await request()
+    called = after
+    await request()
+    await service.close(background(), stored)
+    t.equal(seen.closes.length, 1)
+    await request()
+    await t.rejects(service.close(background(), answer(stranger)), { code: 'PERMISSION_DENIED' })
+    t.equal(seen.closes.length, 1)
   },
 )
