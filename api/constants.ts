@@ -16,6 +16,8 @@ export const mechanismParameters = {
   name: 'name',
   /** Decimal text; above 0 forwarders leave addresses and routes alone. */
   vlan: 'vlan',
+  routeLocalNet: 'routeLocalNet',
+  ipTables4NatTemplate: 'IPTables4NatTemplate',
 } as const
 
 /** A process' own network namespace, as the parameter `inodeURL` before descriptors are passed (§2.2 KERNEL). */

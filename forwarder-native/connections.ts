@@ -61,7 +61,11 @@ export function connections(options: ConnectionsOptions): Connections {
     tokens,
     ...(observe === undefined ? {} : { observe }),
     elements: [
-      recvFdServer({ native, ownNetnsOnly: (caller) => !options.isManager(caller) }),
+      recvFdServer({
+        native,
+        ownNetnsOnly: (caller) => !options.isManager(caller),
+        neverOwnNetns: options.isManager,
+      }),
       sendFdServer(native),
       discover(registries),
       roundRobin(),

@@ -23,6 +23,7 @@ import { dialer } from '@nsm/sdk/transport/client.js'
 import { health } from '@nsm/sdk/transport/health.js'
 import type { Dial } from '@nsm/sdk/transport/remote.js'
 import { startServer } from '@nsm/sdk/transport/server.js'
+import type { UnixTransport } from '@nsm/sdk/transport/unix.js'
 import type { X509Source } from '@nsm/spiffe/svid.js'
 import { register, type RegistrationConfig } from './registration.ts'
 import { teardown, type Teardown } from './teardown.ts'
@@ -51,7 +52,12 @@ export interface Endpoint {
   close(): void
 }
 
-const unix = { connectUnix, listenUnix }
+/** An endpoint needs nobody's network namespace but its own: one that is held keeps the interfaces of a dead pod up. */
+const unix: UnixTransport = {
+  connectUnix,
+  listenUnix: async (path, options, onConnection) =>
+    listenUnix(path, { ...options, keepsDescriptors: false }, onConnection),
+}
 /** The manager is on the same node, but may be starting itself. */
 const dialTimeoutMs = 5_000
 /** The rest is undone in what is left of the drain time. */

@@ -40,10 +40,18 @@ export interface UnixListener {
   close(): Promise<void>
 }
 
-/** Listens on a socket file with `mode` (default 0o600). A stale one, a socket on which nobody answers, is replaced. */
+export interface ListenUnixOptions {
+  /** Of the socket file; default 0o600. */
+  readonly mode?: number
+  readonly backlog?: number
+  /** False = descriptors that callers pass are closed as they come; default true. */
+  readonly keepsDescriptors?: boolean
+}
+
+/** Listens on a socket file. A stale one, a socket on which nobody answers, is replaced. */
 export async function listenUnix(
   path: string,
-  options: { mode?: number; backlog?: number },
+  options: ListenUnixOptions,
   onConnection: (socket: UnixSocket) => void,
 ): Promise<UnixListener> {
   const bind = (): number => unwrap(addon().listenUnix(path, options.mode ?? 0o600, options.backlog ?? 511))
@@ -55,7 +63,7 @@ export async function listenUnix(
     await unlink(path)
     fd = bind()
   }
-  const stop = accepting(fd, onConnection)
+  const stop = accepting(fd, options.keepsDescriptors ?? true, onConnection)
   const made = await lstat(path, { bigint: true })
   let closing: Promise<void> | undefined
   const close = async (): Promise<void> => {
@@ -77,14 +85,18 @@ async function isStale(path: string): Promise<boolean> {
   }
 }
 
-function accepting(fd: number, onConnection: (socket: UnixSocket) => void): () => void {
+function accepting(
+  fd: number,
+  keepsDescriptors: boolean,
+  onConnection: (socket: UnixSocket) => void,
+): () => void {
   let rest: NodeJS.Timeout | undefined
   let stopped = false
   const accept = (): UnixSocket | undefined => {
     if (stopped) return undefined
     try {
       const accepted = unwrap(addon().acceptUnix(fd))
-      return accepted < 0 ? undefined : adopt(accepted)
+      return accepted < 0 ? undefined : adopt(accepted, keepsDescriptors)
     } catch {
       // Out of descriptors: the connection stays in the queue, and looking again at once would spin.
       poller.watch(0)
@@ -107,9 +119,9 @@ function accepting(fd: number, onConnection: (socket: UnixSocket) => void): () =
   }
 }
 
-function adopt(fd: number): UnixSocket {
+function adopt(fd: number, keepsDescriptors = true): UnixSocket {
   try {
-    return new UnixSocket(fd)
+    return new UnixSocket(fd, keepsDescriptors)
   } catch (reason) {
     unwrap(addon().close(fd))
     throw reason

@@ -31,14 +31,19 @@ export class UnixSocket extends Duplex {
   readonly peerCredentials: PeerCredentials
   readonly #poller: Poller
   readonly #received = new ReceivedDescriptors()
+  readonly #keeps: boolean
   readonly #queue: number[] = []
   #events = 0
   #write: { bytes: Buffer; from: number; descriptors: number; done: Done } | undefined
 
-  /** Takes over a connected, non-blocking socket. */
-  constructor(fd: number) {
+  /**
+   * Takes over a connected, non-blocking socket.
+   * @param keepsDescriptors false = what arrives is closed at once, for a process that has no use for it
+   */
+  constructor(fd: number, keepsDescriptors = true) {
     super({ allowHalfOpen: true })
     this.fd = fd
+    this.#keeps = keepsDescriptors
     this.#poller = new (addon().Poller)(fd, (events) => this.#ready(events))
     this.peerCredentials = unwrap(addon().peerCredentials(fd))
   }
@@ -144,7 +149,10 @@ export class UnixSocket extends Duplex {
     const length = unwrap(addon().receive(this.fd, chunk, slots))
     if (length < 0) return
     const count = slots[descriptorsAtOnce] ?? 0
-    for (const fd of slots.subarray(0, count)) this.#received.put(fd)
+    for (const fd of slots.subarray(0, count)) {
+      if (this.#keeps) this.#received.put(fd)
+      else unwrap(addon().close(fd))
+    }
     if (slots[descriptorsAtOnce + 1] !== 0) this.#received.lose()
     if (length === 0) {
       this.#watch(this.#events & ~readable)

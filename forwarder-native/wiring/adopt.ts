@@ -1,7 +1,7 @@
 import type { LinkInfo, Native } from '@nsm/native/surface.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import type { Logger } from '@nsm/sdk/log.js'
-import { aliasPrefix, linkGroup } from './link-names.ts'
+import { isMeshAlias, linkGroup } from './link-names.ts'
 import { openNamespace, visibleNamespaces } from './namespaces.ts'
 
 export interface OrphanSweepOptions {
@@ -23,6 +23,8 @@ export interface OrphanSweep {
 
 /** Looks per grace time. */
 const looks = 4
+/** However short the grace time is. */
+const shortestMs = 1_000
 
 /**
  * Deletes links of this forwarder's that no connection owns: after a restart the refreshes of all living connections adopt
@@ -77,11 +79,12 @@ export function orphanSweep(options: OrphanSweepOptions): OrphanSweep {
   }
 
   function arm(): void {
-    cancel = clock.after(graceMs / looks, () => {
+    cancel = clock.after(Math.max(graceMs / looks, shortestMs), () => {
       void sweep().then(() => (stopped ? undefined : arm()))
     })
   }
 
+  void tellIfBlind(log)
   void sweep().then(() => (stopped ? undefined : arm()))
   return {
     sweep,
@@ -92,7 +95,14 @@ export function orphanSweep(options: OrphanSweepOptions): OrphanSweep {
   }
 }
 
+/** A pid namespace of its own leaves the process to see its own network namespace alone. */
+async function tellIfBlind(log: Logger): Promise<void> {
+  const visible = await visibleNamespaces().catch(() => new Map())
+  if (visible.size > 1) return
+  log.info({}, 'no process of a pod can be seen here: a link without a connection goes when its pod does')
+}
+
 function isOrphan({ group, kind, alias }: LinkInfo, ourGroup: number, owners: ReadonlySet<string>): boolean {
-  const isOurs = group === ourGroup && kind === 'veth' && (alias === '' || alias.startsWith(aliasPrefix))
+  const isOurs = group === ourGroup && kind === 'veth' && (alias === '' || isMeshAlias(alias))
   return isOurs && !owners.has(alias)
 }

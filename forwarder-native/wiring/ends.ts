@@ -3,17 +3,19 @@ import { interfaceNameFault } from '@nsm/api/interface-name.js'
 import type { Connection, Mechanism } from '@nsm/api/gen/connection.js'
 import type { Native } from '@nsm/native/surface.js'
 import type { Ctx } from '@nsm/sdk/ctx.js'
-import type { InodeId } from '@nsm/sdk/descriptors.js'
+import type { DescriptorInfo, InodeId } from '@nsm/sdk/descriptors.js'
 import { callDescriptors } from '@nsm/sdk/elements/call-descriptors.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { newInterfaceName } from '@nsm/sdk/interface-name.js'
-import { linkAlias, linkMac } from './link-names.ts'
+import { linkAlias, linkMac, upstreamAlias } from './link-names.ts'
 import { macOf, wantedSide, type Side } from './side.ts'
 import type { End, Ends } from './wire.ts'
 
 /** What both ends share. */
 export interface Common {
   readonly native: Native
+  /** The machine's own network namespace, which no pod's interface may be put into; undefined = it cannot be told. */
+  readonly host: InodeId | undefined
   readonly group: number
   readonly mtu: number
 }
@@ -36,7 +38,7 @@ export function endsOf(
     endpoint: macOf(conn, 'endpoint') ?? linkMac(conn, 'endpoint'),
   }
   const end = (side: Side, mechanism: Mechanism): End => {
-    const { fd, netns } = netnsOf(ctx, common.native, side, mechanism)
+    const { fd, netns } = netnsOf(ctx, common, side, mechanism)
     const name = mechanism.parameters[mechanismParameters.name] ?? ''
     const { group, mtu } = common
     return {
@@ -44,6 +46,7 @@ export function endsOf(
       fd,
       netns,
       link: { name, alias: linkAlias(conn, side), mtu, mac: macs[side], group },
+      upstreamAlias: upstreamAlias(conn, side),
       wanted: wantedSide(conn, side, mechanism, macs[side === 'client' ? 'endpoint' : 'client']),
     }
   }
@@ -65,7 +68,12 @@ export function named(conn: Connection, mechanism: Mechanism, side: Side): Mecha
 }
 
 /** The namespace that this call has a descriptor of. @throws NsmError when there is none or it may not be wired. */
-function netnsOf(ctx: Ctx, native: Native, side: Side, mechanism: Mechanism): { fd: number; netns: InodeId } {
+function netnsOf(
+  ctx: Ctx,
+  { native, host }: Common,
+  side: Side,
+  mechanism: Mechanism,
+): { fd: number; netns: InodeId } {
   const url = mechanism.parameters[mechanismParameters.inodeUrl] ?? ''
   const fd = callDescriptors(ctx)?.byFileUrl(url)?.fd
   if (fd === undefined) {
@@ -74,10 +82,20 @@ function netnsOf(ctx: Ctx, native: Native, side: Side, mechanism: Mechanism): { 
       `no descriptor of the ${side}'s network namespace came with mechanism parameter inodeURL ${JSON.stringify(url.slice(0, 100))}`,
     )
   }
-  const { kind, isOwnNetns, dev, inode } = native.describe(fd)
-  if (kind !== 'netns' || isOwnNetns) {
-    const what = isOwnNetns ? "this process' own network namespace" : `a ${kind}`
-    throw new NsmError('PERMISSION_DENIED', `mechanism parameter inodeURL of the ${side} is ${what}`)
+  const info = native.describe(fd)
+  const fault = faultOf(info, host)
+  if (fault !== undefined) {
+    throw new NsmError('PERMISSION_DENIED', `mechanism parameter inodeURL of the ${side} is ${fault}`)
   }
-  return { fd, netns: { dev, inode } }
+  return { fd, netns: { dev: info.dev, inode: info.inode } }
+}
+
+/** What a descriptor is that is no pod's network namespace. */
+function faultOf(
+  { kind, isOwnNetns, dev, inode }: DescriptorInfo,
+  host: InodeId | undefined,
+): string | undefined {
+  if (isOwnNetns) return "this process' own network namespace"
+  if (host?.dev === dev && host.inode === inode) return "the machine's own network namespace"
+  return kind === 'netns' ? undefined : `a ${kind}`
 }

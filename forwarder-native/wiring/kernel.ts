@@ -7,6 +7,7 @@ import { detached, key, valueOf, withValue, type Ctx, type Key } from '@nsm/sdk/
 import { callDescriptors } from '@nsm/sdk/elements/call-descriptors.js'
 import { remoteOfCall } from '@nsm/sdk/elements/dial.js'
 import { endsOf, named } from './ends.ts'
+import { hostNamespace } from './namespaces.ts'
 import { linkGroup } from './link-names.ts'
 import { links } from './links.ts'
 import { mtuOf } from './side.ts'
@@ -37,6 +38,24 @@ interface EndpointSide {
 
 const endpointSide: Key<EndpointSide> = key('mechanism of the endpoint side')
 
+/** Tells the server half which mechanism the endpoint has answered. */
+const remembering: Element = {
+  name: 'kernel wiring client',
+
+  async request(ctx, req, next) {
+    const answer = await next.request(ctx, req)
+    const side = valueOf(ctx, endpointSide)
+    if (side !== undefined) side.mechanism = answer.mechanism
+    return answer
+  },
+
+  async close(ctx, conn, next) {
+    const side = valueOf(ctx, endpointSide)
+    if (side?.isNeeded === true) side.fd = await netnsOfNextHop(ctx)
+    await next.close(ctx, conn)
+  },
+}
+
 /**
  * Wires the mechanism KERNEL on one node (wire contract §6.2): when the endpoint has answered, one veth pair, its ends straight in
  * the two pods. A refresh changes what differs and brings back what is missing; Close deletes.
@@ -45,6 +64,7 @@ const endpointSide: Key<EndpointSide> = key('mechanism of the endpoint side')
 export function kernelWiring({ native, forwarderName }: KernelWiringOptions): KernelWiring {
   const group = linkGroup(forwarderName)
   const all = links(native)
+  const host = hostNamespace(native)
   const server: Element = {
     name: 'kernel wiring',
 
@@ -59,9 +79,10 @@ export function kernelWiring({ native, forwarderName }: KernelWiringOptions): Ke
       })
       try {
         const mtu = mtuOf(answer)
+        if (!all.has(asked.id)) tellMissing(ctx, asked.id, other.mechanism)
         await all.establish(
           ctx,
-          endsOf(ctx, { native, group, mtu }, answer, [mechanism, other.mechanism]),
+          endsOf(ctx, { native, host, group, mtu }, answer, [mechanism, other.mechanism]),
           answer,
         )
         return { ...answer, context: { ...(answer.context ?? ConnectionContext.fromPartial({})), MTU: mtu } }
@@ -93,24 +114,7 @@ export function kernelWiring({ native, forwarderName }: KernelWiringOptions): Ke
     },
   }
 
-  const client: Element = {
-    name: 'kernel wiring client',
-
-    async request(ctx, req, next) {
-      const answer = await next.request(ctx, req)
-      const side = valueOf(ctx, endpointSide)
-      if (side !== undefined) side.mechanism = answer.mechanism
-      return answer
-    },
-
-    async close(ctx, conn, next) {
-      const side = valueOf(ctx, endpointSide)
-      if (side?.isNeeded === true) side.fd = await netnsOfNextHop(ctx)
-      await next.close(ctx, conn)
-    },
-  }
-
-  return { server, client, owned: () => all.aliases() }
+  return { server, client: remembering, owned: () => all.aliases() }
 }
 
 /** Undefined when the next hop is elsewhere, or the kernel cannot tell. */
@@ -121,4 +125,13 @@ async function netnsOfNextHop(ctx: Ctx): Promise<number | undefined> {
     ctx.log.debug({ err: String(err) }, "the endpoint's network namespace can't be told")
     return undefined
   }
+}
+
+/** What the endpoint wants and does not get; its connection may still be of use. */
+function tellMissing(ctx: Ctx, id: string, mechanism: Mechanism | undefined): void {
+  if (!mechanism?.parameters[mechanismParameters.ipTables4NatTemplate]) return
+  ctx.log.warn(
+    { connection_id: id },
+    'the endpoint wants address translation by IPTables4NatTemplate, which this forwarder does not do',
+  )
 }

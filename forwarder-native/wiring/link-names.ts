@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import type { Connection } from '@nsm/api/gen/connection.js'
 import type { Side } from './side.ts'
 
-/** What begins the alias of every link of ours. */
-export const aliasPrefix = 'nsm:'
+/** What begins the aliases of links: of ours, and of those that upstream's forwarders make. */
+const prefixes = { ours: 'nsm:', upstreamClient: 'server-', upstreamEndpoint: 'client-' } as const
 /** Ids of others' making; longer or stranger ones appear as their digest. */
 const plainId = /^[\w.@-]{1,100}$/
 
@@ -16,12 +16,31 @@ export function linkGroup(forwarderName: string): number {
 }
 
 /**
- * The alias of one end. In the client's namespace the client's own id counts, so that a link is known again whichever forwarder
- * made it; in the endpoint's, where other clients' links are, the forwarder's id, which no client can choose.
+ * The alias of one end. In the client's namespace it is the one that upstream's forwarders give (wire contract §6.2), so that
+ * a link is known again, and replaced, whichever forwarder made it; in the endpoint's, where other clients' links are, it has the
+ * forwarder's id, which no client can choose.
  */
 export function linkAlias(conn: Connection, side: Side): string {
-  const id = side === 'client' ? (conn.path?.pathSegments[0]?.id ?? conn.id) : conn.id
-  return `${aliasPrefix}${plainId.test(id) ? id : digestOf(id)}:${side}`
+  if (side === 'client') return `${prefixes.upstreamClient}${aliasId(clientIdOf(conn))}`
+  return `${prefixes.ours}${aliasId(conn.id)}:${side}`
+}
+
+/** The alias that an upstream forwarder gives one end. */
+export function upstreamAlias(conn: Connection, side: Side): string {
+  return `${side === 'client' ? prefixes.upstreamClient : prefixes.upstreamEndpoint}${aliasId(clientIdOf(conn))}`
+}
+
+/** Whether a link with this alias belongs to a mesh, whoever made it. */
+export function isMeshAlias(alias: string): boolean {
+  return Object.values(prefixes).some((prefix) => alias.startsWith(prefix))
+}
+
+function clientIdOf({ id, path }: Connection): string {
+  return path?.pathSegments[0]?.id ?? id
+}
+
+function aliasId(id: string): string {
+  return plainId.test(id) ? id : digestOf(id)
 }
 
 /** A hardware address that stays the same when the link has to be made again; locally administered. */

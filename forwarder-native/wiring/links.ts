@@ -1,8 +1,9 @@
 import type { Connection } from '@nsm/api/gen/connection.js'
 import type { Native } from '@nsm/native/surface.js'
 import type { Ctx } from '@nsm/sdk/ctx.js'
-import type { InodeId } from '@nsm/sdk/descriptors.js'
+import { formatInodeUrl, type InodeId } from '@nsm/sdk/descriptors.js'
 import { NsmError } from '@nsm/sdk/errors.js'
+import { turns } from '@nsm/sdk/registry/turns.js'
 import { findNamespace } from './namespaces.ts'
 import { unwire, wire, type End, type Ends } from './wire.ts'
 
@@ -29,10 +30,22 @@ export interface Links {
   aliases(): ReadonlySet<string>
 }
 
+/** Calls that may wait for the tables of one pod. */
+const maxWaiting = 256
+
 export function links(native: Native): Links {
   const connections = new Map<string, Wired>()
   /** Interfaces on which a call works, so that two connections never make one. */
   const busy = new Set<string>()
+  /** Policies of two connections of one pod must not choose the same routing table. */
+  const tables = turns(maxWaiting)
+
+  async function wireInTurn(ctx: Ctx, ends: Ends, isKnown: boolean): Promise<void> {
+    const { wanted, netns } = ends.client
+    const body = async (): Promise<void> => wire(ctx, native, ends, isKnown)
+    if (wanted.policies.length === 0) return body()
+    await tables.run(formatInodeUrl(netns), ctx.signal, body)
+  }
 
   return {
     has: (id) => connections.has(id),
@@ -42,7 +55,7 @@ export function links(native: Native): Links {
       const known = connections.get(id)
       if (known !== undefined && !isSame(known, wired)) await removeLink(ctx, native, known, undefined)
       refuseTaken(connections, id, wired)
-      await alone(busy, wired, () => wire(ctx, native, ends, known !== undefined))
+      await alone(busy, wired, () => wireInTurn(ctx, ends, known !== undefined))
       connections.set(id, wired)
     },
 

@@ -23,6 +23,20 @@ export async function visibleNamespaces(): Promise<Map<bigint, number>> {
   return found
 }
 
+/** Where process 1 lives: the machine's own namespace where its processes can be seen, else at worst this container's. */
+export function hostNamespace(native: Functions): InodeId | undefined {
+  let fd: number | undefined
+  try {
+    fd = native.open('/proc/1/ns/net', 'read')
+    const { dev, inode } = native.describe(fd)
+    return { dev, inode }
+  } catch {
+    return undefined
+  } finally {
+    if (fd !== undefined) native.close(fd)
+  }
+}
+
 /** The namespace of a process, if it still is the one meant and not this process' own; the caller closes it. */
 export function openNamespace(native: Functions, pid: number, inode: bigint): number | undefined {
   let fd: number

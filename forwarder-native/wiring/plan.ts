@@ -8,7 +8,7 @@ import type {
 } from '@nsm/native/surface.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { parsePrefix } from '@nsm/sdk/net/prefix.js'
-import { aliasPrefix } from './link-names.ts'
+import { isMeshAlias } from './link-names.ts'
 import { freeTables, selectorKey, type WantedPolicy } from './policy.ts'
 import { networkOf } from './prefix-text.ts'
 import type { WantedRoute } from './route.ts'
@@ -56,14 +56,24 @@ export function planRemoval(name: string, state: NamespaceState): Change[] {
 
 function settingsOf(name: string, side: WantedSide, isNew: boolean): Change[] {
   if (!isNew) return []
-  const v6 = `net.ipv6.conf.${name.replaceAll('.', '/')}`
-  const needsIpv6 = side.addresses.some((address) => address.includes(':'))
+  const device = name.replaceAll('.', '/')
+  const v6 = `net.ipv6.conf.${device}`
   return [
     { op: 'sysctl', name: 'net.ipv4.ping_group_range', value: '0 2147483647' },
     // The other side must not be able to make itself a router of this pod.
     { op: 'sysctl', name: `${v6}.accept_ra`, value: '0', ifPresent: true },
-    ...(needsIpv6 ? [{ op: 'sysctl' as const, name: `${v6}.disable_ipv6`, value: '0' }] : []),
+    { op: 'sysctl', name: `${v6}.accept_redirects`, value: '0', ifPresent: true },
+    ...(side.routeLocalNet
+      ? [{ op: 'sysctl' as const, name: `net.ipv4.conf.${device}.route_localnet`, value: '1' }]
+      : []),
+    ...(needsIpv6(side) ? [{ op: 'sysctl' as const, name: `${v6}.disable_ipv6`, value: '0' }] : []),
   ]
+}
+
+/** Without IPv6 in the pod the kernel refuses routes of that family as well as addresses. */
+function needsIpv6({ addresses, routes, policies }: WantedSide): boolean {
+  const all = [...routes, ...policies.flatMap((policy) => policy.routes)].map(({ prefix }) => prefix)
+  return [...addresses, ...all].some((prefix) => prefix.includes(':'))
 }
 
 function linkChanges({ name, alias, mtu, mac, group }: WantedLink, state: NamespaceState): Change[] {
@@ -176,7 +186,7 @@ function neighbourChanges(dev: string, { neighbours }: WantedSide, state: Namesp
 
 /** A route or an address that the pod has on an interface of its own is not ours to replace. */
 function refuseForeign({ group, name }: WantedLink, side: WantedSide, state: NamespaceState): void {
-  const isOurs = (link: LinkInfo): boolean => link.group === group || link.alias.startsWith(aliasPrefix)
+  const isOurs = (link: LinkInfo): boolean => link.group === group || isMeshAlias(link.alias)
   const foreign = new Set(state.links.filter((link) => !isOurs(link)).map((link) => link.name))
   foreign.delete(name)
   const route = state.routes.find(

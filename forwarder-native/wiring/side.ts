@@ -27,6 +27,8 @@ export interface WantedNeighbour {
 export interface WantedSide {
   /** False with a VLAN: addresses and routes are then somebody else's affair. */
   readonly configured: boolean
+  /** Packets to and from 127.0.0.0/8 may pass: wanted by some endpoints that translate addresses. */
+  readonly routeLocalNet: boolean
   readonly addresses: readonly string[]
   /** One for each prefix. */
   readonly routes: readonly WantedRoute[]
@@ -61,8 +63,11 @@ export function macOf(conn: Connection, side: Side): string | undefined {
 export function wantedSide(conn: Connection, side: Side, mechanism: Mechanism, peerMac: string): WantedSide {
   const context = conn.context?.ipContext
   const vlan = Number(mechanism.parameters[mechanismParameters.vlan] ?? 0)
+  const routeLocalNet =
+    side === 'endpoint' && mechanism.parameters[mechanismParameters.routeLocalNet] === 'true'
   if (context === undefined || vlan > 0) {
-    return { configured: vlan === 0, addresses: [], routes: [], policies: [], neighbours: [] }
+    const nothing = { addresses: [], routes: [], policies: [], neighbours: [] }
+    return { configured: vlan === 0, routeLocalNet, ...nothing }
   }
   const view = viewOf(context, side)
   const [own, other] = [prefixesOf(...view.own), prefixesOf(...view.other)]
@@ -70,6 +75,7 @@ export function wantedSide(conn: Connection, side: Side, mechanism: Mechanism, p
   const isIp = conn.payload === '' || conn.payload === payloads.IP
   return {
     configured: true,
+    routeLocalNet,
     addresses: own.map(formatPrefix),
     routes: lastOfEachPrefix([...implicitRoutes(own, other), ...explicit]),
     policies: side === 'client' ? bounded('policies', context.policies).map(wantedPolicy) : [],

@@ -16,6 +16,8 @@ export interface End {
   readonly fd: number
   readonly netns: InodeId
   readonly link: WantedLink
+  /** What an upstream forwarder called this end, whose place this one may have taken. */
+  readonly upstreamAlias: string
   readonly wanted: WantedSide
 }
 
@@ -132,7 +134,7 @@ async function removeStale(native: WiringFunctions, { client, endpoint }: Ends):
   for (const end of [client, endpoint]) {
     const link = linkOf(end, await native.read(end.fd, ['links']))
     if (link === undefined) continue
-    if (!isOf(link, end)) {
+    if (!isOf(link, end) && link.alias !== end.upstreamAlias) {
       throw new NsmError(
         'FAILED_PRECONDITION',
         `interface ${link.name} of the ${end.side} exists already and is not this connection's`,

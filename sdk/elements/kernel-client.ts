@@ -2,6 +2,7 @@ import type { Connection, Mechanism } from '@nsm/api/gen/connection.js'
 import { mechanismClasses, mechanismParameters } from '@nsm/api/constants.js'
 import { connectionOf, type Element } from '../chain.ts'
 import { newInterfaceName } from '../interface-name.ts'
+import { withInterface } from './interface-metric.ts'
 
 export interface KernelClientOptions {
   /** The client's network namespace, for a client that is the end of the path. A forwarder has none: its next hop answers with its own. */
@@ -30,14 +31,15 @@ export function kernelClient(options: KernelClientOptions = {}): Element {
   return {
     name: 'kernel client',
 
-    request(ctx, req, next) {
+    async request(ctx, req, next) {
       const conn = connectionOf(req)
       const offered = req.mechanismPreferences.some(({ type }) => type === 'KERNEL')
       const kernel = { cls: mechanismClasses.LOCAL, type: 'KERNEL', parameters: {} }
       const all = offered ? req.mechanismPreferences : [...req.mechanismPreferences, kernel]
       const mechanismPreferences = all.map((mechanism) => completed(mechanism, conn))
       const mechanism = conn.mechanism && completed(conn.mechanism, conn)
-      return next.request(ctx, { ...req, mechanismPreferences, connection: { ...conn, mechanism } })
+      const asked = { ...req, mechanismPreferences, connection: { ...conn, mechanism } }
+      return withInterface(await next.request(ctx, asked), 'client', conn.path?.index ?? 0)
     },
   }
 }

@@ -1,7 +1,8 @@
-import type { Mechanism } from '@nsm/api/gen/connection.js'
+import type { Connection, Mechanism } from '@nsm/api/gen/connection.js'
 import type { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { connectionOf, type Element } from '../chain.ts'
 import { NsmError } from '../errors.ts'
+import { withInterface } from './interface-metric.ts'
 
 /** Most preferences that are looked at. */
 const maxPreferences = 16
@@ -19,7 +20,8 @@ export function mechanisms(byType: Readonly<Record<string, Element>>): Element {
     name: 'mechanisms',
 
     async request(ctx, req, next) {
-      const { mechanism } = connectionOf(req)
+      const { mechanism, path } = connectionOf(req)
+      const told = (conn: Connection): Connection => withInterface(conn, 'server', path?.index ?? 0)
       if (mechanism !== undefined) {
         const element = elementOf(mechanism.type)
         if (element === undefined) {
@@ -28,7 +30,7 @@ export function mechanisms(byType: Readonly<Record<string, Element>>): Element {
             `unsupported mechanism ${quoted(mechanism)}, known are ${known}`,
           )
         }
-        return element.request?.(ctx, req, next) ?? next.request(ctx, req)
+        return told(await (element.request?.(ctx, req, next) ?? next.request(ctx, req)))
       }
       const faults: NsmError[] = []
       for (const preference of req.mechanismPreferences.slice(0, maxPreferences)) {
@@ -36,7 +38,7 @@ export function mechanisms(byType: Readonly<Record<string, Element>>): Element {
         if (element === undefined) continue
         const chosen = choosing(req, preference)
         try {
-          return await (element.request?.(ctx, chosen, next) ?? next.request(ctx, chosen))
+          return told(await (element.request?.(ctx, chosen, next) ?? next.request(ctx, chosen)))
         } catch (err) {
           faults.push(NsmError.from(err))
           if (ctx.signal.aborted) break

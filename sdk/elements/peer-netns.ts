@@ -9,11 +9,18 @@ export interface PeerNetns {
   open(ctx: Ctx, channel: DescriptorChannel, wanted: InodeId): Promise<number | undefined>
 }
 
+/** Which namespaces a caller may name. */
+export interface NetnsRules {
+  readonly ownOnly: (caller: Peer) => boolean
+  readonly neverOwn: (caller: Peer) => boolean
+}
+
 /**
  * Asks the kernel once per connection which namespace the peer lives in.
- * Whoever `ownOnly` holds for gets no other one than its own (PERMISSION_DENIED), where the kernel can tell.
+ * Whoever `ownOnly` holds for gets no other one than its own, whoever `neverOwn` holds for any but its own (PERMISSION_DENIED),
+ * where the kernel can tell.
  */
-export function peerNetns(native: DescriptorFunctions, ownOnly: (caller: Peer) => boolean): PeerNetns {
+export function peerNetns(native: DescriptorFunctions, { ownOnly, neverOwn }: NetnsRules): PeerNetns {
   const identities = new WeakMap<DescriptorChannel, Promise<InodeId | undefined>>()
 
   return {
@@ -21,7 +28,13 @@ export function peerNetns(native: DescriptorFunctions, ownOnly: (caller: Peer) =
       const known = identities.get(channel) ?? identify(ctx, native, channel)
       identities.set(channel, known)
       const own = await known
-      if (own?.dev === wanted.dev && own.inode === wanted.inode) return channel.peerNetns()
+      if (own?.dev === wanted.dev && own.inode === wanted.inode) {
+        if (ctx.peer === undefined || !neverOwn(ctx.peer)) return channel.peerNetns()
+        throw new NsmError(
+          'PERMISSION_DENIED',
+          `mechanism parameter inodeURL ${formatInodeUrl(wanted)} is the network namespace of the manager, not that of a pod`,
+        )
+      }
       if (own === undefined || ctx.peer === undefined || !ownOnly(ctx.peer)) return undefined
       throw new NsmError(
         'PERMISSION_DENIED',

@@ -11,6 +11,8 @@ export interface RecvFdServerOptions {
   readonly native: DescriptorFunctions
   /** Callers that are pods: each may name its own network namespace alone. Default none, since all callers are managers. */
   readonly ownNetnsOnly?: (caller: Peer) => boolean
+  /** Who is no pod, and may name any network namespace but its own; default nobody. */
+  readonly neverOwnNetns?: (caller: Peer) => boolean
   /** Longest wait for a descriptor, within the caller's deadline; default 15 s. */
   readonly waitMs?: number
   /** The same for Close, which goes on without; default 250 ms: senders of ours and of upstream send it with the call. */
@@ -25,8 +27,9 @@ export interface RecvFdServerOptions {
  * connection, which is waited for. A path is refused (PERMISSION_DENIED), and so is everything that is not a pod's network namespace.
  */
 export function recvFdServer(options: RecvFdServerOptions): Element {
-  const { native, ownNetnsOnly = () => false, waitMs = 15_000, closeWaitMs = 250 } = options
-  const opening = openerOf(native, peerNetns(native, ownNetnsOnly))
+  const { native, waitMs = 15_000, closeWaitMs = 250 } = options
+  const { ownNetnsOnly = () => false, neverOwnNetns = () => false } = options
+  const opening = openerOf(native, peerNetns(native, { ownOnly: ownNetnsOnly, neverOwn: neverOwnNetns }))
 
   return {
     name: 'recvfd server',

@@ -142,6 +142,23 @@ t.test('what a peer throws at us is bounded, and closed with the connection', as
   await until('all are closed', () => readdirSync('/proc/self/fd').length <= before)
 })
 
+t.test('a listener that has no use for descriptors closes them as they come', async (t) => {
+  const path = join(await folder(t), 's')
+  let accepted: (socket: UnixSocket) => void = () => undefined
+  const server = new Promise<UnixSocket>((resolve) => (accepted = resolve))
+  const listener = await listenUnix(path, { keepsDescriptors: false }, (socket) => accepted(socket))
+  const [client, other] = [await connectUnix(path), await server]
+  t.teardown(() => [client, other].forEach((socket) => socket.destroy()))
+  await listener.close()
+  const fds = await files(t, 10)
+  const before = readdirSync('/proc/self/fd').length
+  for (const fd of fds) client.send(fd)
+  client.write(Buffer.alloc(100))
+  const [bytes] = (await once(other, 'data')) as [Buffer]
+  t.ok(bytes.length > 0)
+  await until('all are closed', () => readdirSync('/proc/self/fd').length === before)
+})
+
 t.test('a queue of descriptors has an end', async (t) => {
   const [client] = await connected(t)
   const [fd = -1] = await files(t, 1)

@@ -144,8 +144,10 @@ t.test('a refresh changes nothing that is right, and brings back what is lost', 
   await request(two)
   const before = await native.read(two.client, everything)
   await request(two)
-  const strip = ({ links, ...state }: NamespaceState) => ({
+  const strip = ({ links, neighbours, ...state }: NamespaceState) => ({
     ...state,
+    // The kernel adds those of multicast groups when it joins them.
+    neighbours: neighbours.filter((one) => one.state === 'permanent'),
     names: links.map(({ name, index, mac }) => [name, index, mac]),
   })
   t.same(strip(await native.read(two.client, everything)), strip(before))
@@ -212,6 +214,53 @@ t.test(
     t.equal(await linkCount(two), 2)
   },
 )
+
+t.test('links that an upstream forwarder left of the same client are replaced', async (t) => {
+  const two = await pods(t)
+  const [elsewhere = -1] = await netnses(t, 1)
+  for (const [fd, name, alias] of [
+    [two.client, 'nsm-1', 'server-pod-0'],
+    [two.endpoint, 'nse-1', 'client-pod-0'],
+  ] as const) {
+    await native.createVeth({
+      a: { netnsFd: fd, name },
+      b: { netnsFd: elsewhere, name: `x-${name}` },
+      mtu: 1500,
+      group: 0,
+    })
+    await native.apply(fd, [{ op: 'link', name, alias }])
+  }
+  const { request } = forwarder()
+  const stranger = request(two, { id: 'b', clientId: 'pod-1' })
+  await t.rejects(stranger, { code: 'FAILED_PRECONDITION', message: /not this connection's/ })
+  await request(two, { id: 'a', clientId: 'pod-0' })
+  t.equal(await linkCount(two), 2)
+  const { links } = await native.read(two.client, ['links'])
+  t.equal(links.find(({ name }) => name === 'nsm-1')?.alias, 'server-pod-0', 'which upstream would replace')
+  t.type(await pingFrom(two.client, '172.16.1.100', '172.16.1.101', 5_000), 'number')
+})
+
+t.test('policies of connections that one pod makes at once have tables of their own', async (t) => {
+  const two = await pods(t)
+  const { request } = forwarder()
+  await Promise.all(
+    [1, 2, 3, 4].map((n) =>
+      request(two, {
+        id: `${n}`,
+        name: `nsm-${n}`,
+        endpointName: `nse-${n}`,
+        ipContext: { srcIpAddrs: [`10.0.${n}.1/32`], policies: [{ dstPort: `${n}` }, { srcPort: `${n}` }] },
+      }),
+    ),
+  )
+  const { rules, routes } = await native.read(two.client, ['rules', 'routes'])
+  const tables = rules.map(({ table }) => table).filter((table) => table < 253)
+  t.same(
+    tables.toSorted((a, b) => a - b),
+    [1, 2, 3, 4, 5, 6, 7, 8],
+  )
+  for (const table of tables) t.equal(routes.filter((route) => route.table === table).length, 1, `${table}`)
+})
 
 t.test('an interface that is not ours is left alone, whichever side it is on', async (t) => {
   for (const [side, ifname] of [

@@ -87,7 +87,7 @@ t.test('neighbours of the context are reachable, of an ethernet payload nothing 
 
 t.test('a vlan leaves addresses and routes alone', (t) => {
   const side = wanted({ ...p2p, srcRoutes: [{ prefix: 'junk' }] }, 'client', { vlan: '7' })
-  t.same(side, { configured: false, addresses: [], routes: [], policies: [], neighbours: [] })
+  t.match(side, { configured: false, addresses: [], routes: [], policies: [], neighbours: [] })
   t.ok(plan(link, side, empty, true).every(({ op }) => op === 'sysctl' || op === 'link'))
   t.end()
 })
@@ -125,6 +125,7 @@ t.test('a new end gets everything, in an order that the kernel takes', (t) => {
   t.same(plan({ ...link, name: 'a.b' }, side, empty, true), [
     { op: 'sysctl', name: 'net.ipv4.ping_group_range', value: '0 2147483647' },
     { op: 'sysctl', name: 'net.ipv6.conf.a/b.accept_ra', value: '0', ifPresent: true },
+    { op: 'sysctl', name: 'net.ipv6.conf.a/b.accept_redirects', value: '0', ifPresent: true },
     { op: 'sysctl', name: 'net.ipv6.conf.a/b.disable_ipv6', value: '0' },
     { op: 'link', name: 'a.b', up: true, alias: 'nsm:a:client' },
     { op: 'address', dev: 'a.b', prefix: '172.16.1.100/32' },
@@ -133,6 +134,29 @@ t.test('a new end gets everything, in an order that the kernel takes', (t) => {
     { op: 'route', dev: 'a.b', prefix: '10.0.0.0/8', scope: 'global', gateway: '172.16.1.101', onlink: true },
     { op: 'neighbour', dev: 'a.b', ip: '172.16.1.101', mac: peerMac, state: 'permanent' },
   ])
+  t.end()
+})
+
+t.test('IPv6 is switched on for routes of policies, too, and only when there is some', (t) => {
+  const settings = (context: ContextPart): string[] =>
+    plan(link, wanted(context), empty, true).flatMap((one) => (one.op === 'sysctl' ? [one.name] : []))
+  const on = 'net.ipv6.conf.nsm-1.disable_ipv6'
+  t.notOk(settings({ ...p2p, policies: [{ from: '10.0.0.1/32' }] }).includes(on))
+  t.ok(settings({ ...p2p, policies: [{ from: '2004::3/120' }] }).includes(on))
+  t.ok(settings({ ...p2p, srcRoutes: [{ prefix: 'fd00::/8', nextHop: 'fd00::1' }] }).includes(on))
+  t.end()
+})
+
+t.test('local networks are routed where the endpoint asks for it, in its own pod', (t) => {
+  const parameters = { routeLocalNet: 'true' }
+  const setting = { op: 'sysctl', name: 'net.ipv4.conf.nsm-1.route_localnet', value: '1' }
+  const has = (side: WantedSide, isNew = true): boolean =>
+    plan(link, side, empty, isNew).some((one) => JSON.stringify(one) === JSON.stringify(setting))
+  t.ok(has(wanted(p2p, 'endpoint', parameters)))
+  t.ok(has(wanted(p2p, 'endpoint', { ...parameters, vlan: '7' })))
+  t.notOk(has(wanted(p2p, 'endpoint', parameters), false))
+  t.notOk(has(wanted(p2p, 'client', parameters)))
+  t.notOk(has(wanted(p2p, 'endpoint', { routeLocalNet: 'false' })))
   t.end()
 })
 

@@ -223,6 +223,17 @@ t.test('where callers are pods, only their own namespace is taken', async (t) =>
   })
 })
 
+t.test('a caller that is no pod may not name its own namespace', async (t) => {
+  const netns = await newNetns(t)
+  const service = chain([recvFdServer({ native, neverOwnNetns: () => true }), accepting()])
+  const client = await clientOf(t, service, [sendFdClient(native)])
+  await client.request(ctxFor(5000), ask(netns.fileUrl))
+  await t.rejects(client.request(ctxFor(5000), ask('file:///proc/self/ns/net', 'own')), {
+    code: 'PERMISSION_DENIED',
+    message: /namespace of the manager, not that of a pod/,
+  })
+})
+
 t.test("a descriptor of an earlier call isn't sent when nothing is known of it", async (t) => {
   const client = await clientOf(t, chain([accepting()]), [sendFdClient(native)])
   await t.rejects(client.request(ctxFor(5000), ask(`file:///proc/${process.pid}/fd/0`)), {

@@ -1,3 +1,4 @@
+import { Connection } from '@nsm/api/gen/connection.js'
 import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { chain, type Element } from '@nsm/sdk/chain.js'
 import { background } from '@nsm/sdk/ctx.js'
@@ -54,3 +55,22 @@ t.test(
     t.match(refresh.connection?.mechanism?.parameters, { name: 'nsm-1', inodeURL: 'file:///mine' })
   },
 )
+
+t.test('its interface towards the endpoint is told on the path', async (t) => {
+  const answering: Element = {
+    name: 'answering',
+    request: async (_ctx, { connection }) =>
+      Connection.fromPartial({
+        ...connection,
+        mechanism: { type: 'KERNEL', parameters: { name: 'nse-1' } },
+      }),
+  }
+  const req = NetworkServiceRequest.fromPartial({
+    connection: { id: 'a', path: { index: 0, pathSegments: [{ name: 'hop', id: 'a' }, { name: 'next' }] } },
+  })
+  const { path } = await chain([kernelClient(), answering]).request(ctx, req)
+  t.same(
+    path?.pathSegments.map(({ metrics }) => metrics),
+    [{ client_interface: 'KERNEL/nse-1' }, {}],
+  )
+})

@@ -50,6 +50,21 @@ t.test('a refresh looks only at the type that was chosen', async (t) => {
   t.equal((await service.request(ctx, refresh('NOOP'))).mechanism?.type, 'NOOP')
 })
 
+t.test('the hop tells its interface towards the client, on its own segment', async (t) => {
+  const path = { index: 1, pathSegments: [{ name: 'client' }, { name: 'hop', metrics: { other: '1' } }] }
+  const req = NetworkServiceRequest.fromPartial({
+    connection: { id: 'a', path },
+    mechanismPreferences: [{ type: 'NOOP', parameters: { name: 'nsm-1' } }],
+  })
+  const service = chain([mechanisms({ NOOP: noopMechanism })])
+  const first = await service.request(ctx, req)
+  t.same(
+    first.path?.pathSegments.map(({ metrics }) => metrics),
+    [{}, { other: '1', server_interface: 'NOOP/nsm-1' }],
+  )
+  t.same(await service.request(ctx, { ...req, connection: first }), first, 'a refresh says the same')
+})
+
 t.test('nothing that fits, odd names and endless lists are refused', async (t) => {
   const service = chain([mechanisms({ KERNEL: { name: 'kernel' } })])
   const refused = { code: 'INVALID_ARGUMENT', message: /cannot support any of the requested mechanism/ }

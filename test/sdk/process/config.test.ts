@@ -103,13 +103,13 @@ t.test('all faults at once, each with name, value and what would be right', asyn
 })
 
 t.test('a duration may be negative where that has a meaning', async (t) => {
-  const { parse } = defineConfig<{ lifeMs: number }>({
+  const schema = defineConfig<{ lifeMs: number }>({
     lifeMs: is.signedDuration('NSM_LIFE', '10m', 'how long'),
   })
-  t.equal(parse({}).lifeMs, 600_000)
-  t.equal(parse({ NSM_LIFE: '-1m' }).lifeMs, -60_000)
+  t.equal(schema.parse({}).lifeMs, 600_000)
+  t.equal(schema.parse({ NSM_LIFE: '-1m' }).lifeMs, -60_000)
   for (const text of ['--1s', '-+1s', '-', '-1'])
-    t.throws(() => parse({ NSM_LIFE: text }), /NSM_LIFE must be a duration/, text)
+    t.throws(() => schema.parse({ NSM_LIFE: text }), /NSM_LIFE must be a duration/, text)
 })
 
 t.test('what means nothing is told', async (t) => {
