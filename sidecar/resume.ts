@@ -12,9 +12,9 @@ export async function resumable(ctx: Ctx, remote: Remote, wish: Wish): Promise<C
   return withCancel(ctx, async (inner, cancel) => {
     try {
       for await (const { connections } of remote.monitor(inner, selector)) {
-        return Object.values(connections)
-          .filter((conn) => isOwn(conn, wish))
-          .map((conn) => ownSide(conn, wish.id))[0]
+        const own = Object.values(connections).filter((conn) => isOwn(conn, wish))
+        const best = own.find(({ state }) => state !== State.DOWN) ?? own[0]
+        return best && ownSide(best, wish.id)
       }
       return undefined
     } finally {

@@ -42,6 +42,8 @@ const noLifePauseMs = 100
 const shortLifeMs = 1_000
 const shortLivesAtOnce = 3
 const longestRestMs = 1_000
+/** Between two refreshes that the next hop asks for: it may ask each time. */
+const askedPauseMs = 200
 
 /**
  * Brings an end client's lost connections back (§4.5).
@@ -53,6 +55,15 @@ export function heal(options: HealOptions = {}): HealElement {
   const loops = connectionLoops(() => undefined)
   /** How many times in a row a connection has lived shortly. */
   const shortLives = new Map<string, number>()
+
+  /** When the refresh that a next hop asked for last is due. */
+  const asked = new Map<string, number>()
+
+  function untilAsked(id: string, nowMs: number): number {
+    const dueMs = Math.max(nowMs, (asked.get(id) ?? -Infinity) + askedPauseMs)
+    asked.set(id, dueMs)
+    return dueMs - nowMs
+  }
 
   function lived(id: string, lifeMs: number): number {
     const inARow = lifeMs < shortLifeMs ? (shortLives.get(id) ?? 0) + 1 : 0
@@ -70,7 +81,10 @@ export function heal(options: HealOptions = {}): HealElement {
       if (events === undefined) return conn
       let watch: Watch
       try {
-        watch = await openWatch(ctx, conn, events)
+        watch = await openWatch(ctx, conn, async (inner) => {
+          await sleep(inner, untilAsked(conn.id, inner.clock.now()))
+          await events.request({ signal: inner.signal })
+        })
       } catch (err) {
         if (!known) await closeUnwatched(ctx, conn, next)
         throw err
@@ -86,6 +100,7 @@ export function heal(options: HealOptions = {}): HealElement {
       if (valueOf(ctx, reselecting) === undefined) {
         loops.stop(conn.id)
         shortLives.delete(conn.id)
+        asked.delete(conn.id)
       }
       await next.close(ctx, conn)
     },
@@ -205,7 +220,7 @@ async function firstLoss(checked: Checked, watch: Watch): Promise<Loss> {
 }
 
 /** Resolves when the stream is open; rejects when it cannot be opened, or the caller gives up. */
-async function openWatch(ctx: Ctx, conn: Connection, events: ConnectionEvents): Promise<Watch> {
+async function openWatch(ctx: Ctx, conn: Connection, refresh: (ctx: Ctx) => Promise<void>): Promise<Watch> {
   const remote = remoteOfCall(ctx)
   const stream = new AbortController()
   const inner = background({ log: ctx.log, clock: ctx.clock, signal: stream.signal })
@@ -215,7 +230,7 @@ async function openWatch(ctx: Ctx, conn: Connection, events: ConnectionEvents): 
   let ended: Promise<void> | undefined
   try {
     await new Promise<void>((resolve, reject) => {
-      ended = watchUntilLost({ ctx: inner, remote, conn, events }, resolve, reject)
+      ended = watchUntilLost({ ctx: inner, remote, conn, refresh }, resolve, reject)
       ended.catch(() => undefined)
     })
   } finally {
@@ -228,11 +243,12 @@ interface Watching {
   readonly ctx: Ctx
   readonly remote: Remote
   readonly conn: Connection
-  readonly events: ConnectionEvents
+  /** What the next hop asks for. */
+  readonly refresh: (ctx: Ctx) => Promise<void>
 }
 
 async function watchUntilLost(
-  { ctx, remote, conn, events }: Watching,
+  { ctx, remote, conn, refresh }: Watching,
   opened: () => void,
   failed: (err: unknown) => void,
 ): Promise<void> {
@@ -241,8 +257,12 @@ async function watchUntilLost(
     if (state === State.DOWN)
       throw new NsmError('UNAVAILABLE', 'the next hop says that the connection is down')
     if (state !== State.REFRESH_REQUESTED) return
-    events.request({ signal }).catch((err: unknown) => {
-      ctx.log.warn({ connection_id: conn.id, err: String(err) }, 'refresh that the next hop asked for failed')
+    refresh(ctx).catch((err: unknown) => {
+      if (!signal.aborted)
+        ctx.log.warn(
+          { connection_id: conn.id, err: String(err) },
+          'refresh that the next hop asked for failed',
+        )
     })
   }
   try {

@@ -107,6 +107,32 @@ t.test('a next hop that asks for a refresh gets one at once', async (t) => {
   t.equal(seen.closes.length, 0)
 })
 
+t.test('a next hop that always asks for a refresh gets five in a second', async (t) => {
+  const clock = handClock(Date.now())
+  const m = await mesh(t, { clock })
+  const seen = recording()
+  const { service, svid } = m.hop('nse', undefined, { elements: [seen.element] })
+  m.network.listen('mem://insatiable', {
+    svid,
+    service,
+    monitor: {
+      async *monitor(ctx) {
+        const conn = seen.requests.at(-1)
+        const connections = conn && { [conn.id]: { ...conn, state: State.REFRESH_REQUESTED } }
+        yield { type: ConnectionEventType.INITIAL_STATE_TRANSFER, connections: connections ?? {} }
+        await once(ctx.signal, 'abort')
+      },
+    },
+  })
+  const client = m.client('insatiable', { heal: {} })
+  const conn = await client.request(within(60_000, clock), ask())
+  await advance(clock, 10)
+  t.equal(seen.requests.length, 2, 'at once')
+  await advance(clock, 2_000)
+  t.ok(seen.requests.length > 7 && seen.requests.length <= 12, `${seen.requests.length} in 2 s`)
+  await client.close(within(60_000, clock), conn)
+})
+
 t.test('a check that takes too long is negative', async (t) => {
   const m = await mesh(t)
   m.hop('nse')
