@@ -37,6 +37,8 @@ export async function fanout(
   question: Question,
   now: () => number = Date.now,
 ): Promise<FanoutOutcome> {
+  const [only] = servers
+  if (only !== undefined && servers.length === 1) return alone(only, question, now)
   const stop = new AbortController()
   // One listener a server; Node would warn of a leak from eleven on.
   setMaxListeners(0, stop.signal)
@@ -54,17 +56,11 @@ export async function fanout(
         const { upstream, health } = server
         try {
           const answer = await upstream.ask(question, stop.signal)
-          health.failures = 0
-          health.answered += 1
-          if (worth(answer) === failing) note(health, `answered ${answer.rcode}`, now())
+          heard(health, answer, now)
           if (worth(answer) > worth(best.answer)) best = { answer, winner: upstream.address }
           if (worth(answer) === useful) resolve(best)
         } catch (reason) {
-          if (!stop.signal.aborted) {
-            health.failures += 1
-            health.failed += 1
-            note(health, reason instanceof Error ? reason.message : String(reason), now())
-          }
+          if (!stop.signal.aborted) missed(health, reason, now)
         }
         leave(server)
       }
@@ -76,6 +72,36 @@ export async function fanout(
     if (servers.every(({ health }) => health.failures < deadAfter))
       stop.abort(new Error('another server answered'))
   }
+}
+
+type Server = Parameters<typeof fanout>[0][number]
+
+/** The commonest case, without what a race needs. */
+async function alone(
+  { upstream, health }: Server,
+  question: Question,
+  now: () => number,
+): Promise<FanoutOutcome> {
+  try {
+    const answer = await upstream.ask(question)
+    heard(health, answer, now)
+    return { answer, winner: upstream.address }
+  } catch (reason) {
+    missed(health, reason, now)
+    return { answer: undefined, winner: undefined }
+  }
+}
+
+function heard(health: ServerHealth, answer: ServerAnswer, now: () => number): void {
+  health.failures = 0
+  health.answered += 1
+  if (worth(answer) === failing) note(health, `answered ${answer.rcode}`, now())
+}
+
+function missed(health: ServerHealth, reason: unknown, now: () => number): void {
+  health.failures += 1
+  health.failed += 1
+  note(health, reason instanceof Error ? reason.message : String(reason), now())
 }
 
 const useful = 5

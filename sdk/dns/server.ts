@@ -42,7 +42,12 @@ async function openUdp(
   answer: Answerer,
   signal: AbortSignal,
 ): Promise<DnsServer> {
-  const socket = createSocket({ type: isIPv6(address) ? 'udp6' : 'udp4', recvBufferSize: 1 << 20 })
+  const socket = createSocket({
+    type: isIPv6(address) ? 'udp6' : 'udp4',
+    recvBufferSize: 1 << 20,
+    // Answers go to addresses, which need not be looked up.
+    lookup: (host, _options, found) => found(null, host, isIPv6(host) ? 6 : 4),
+  })
   let inFlight = 0
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject)

@@ -7,7 +7,7 @@ import { canonical, maxMessageBytes, readAnswer, writeQuery, type ServerAnswer }
 export interface Upstream {
   readonly address: string
   /** Resolves with an answer of any code; rejects when there is none in time or the signal aborts. */
-  ask(question: Question, signal: AbortSignal): Promise<ServerAnswer>
+  ask(question: Question, signal?: AbortSignal): Promise<ServerAnswer>
   /** Questions that wait are rejected. */
   close(): void
 }
@@ -46,7 +46,7 @@ export function upstream(address: string, options: UpstreamOptions): Upstream {
   return {
     address,
     async ask(question, signal) {
-      signal.throwIfAborted()
+      signal?.throwIfAborted()
       if (pendingCount >= maxPending) throw new Error(`${maxPending} questions wait for this server already`)
       pendingCount += 1
       try {
@@ -83,19 +83,19 @@ function overUdp(
   port: Port,
   question: Question,
   timeoutMs: number,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<ServerAnswer> {
   return new Promise((resolve, reject) => {
     const asked = randomCase(question.name)
     const done = (finish: () => void): void => {
       clearTimeout(again)
       clearTimeout(timer)
-      signal.removeEventListener('abort', onAbort)
+      signal?.removeEventListener('abort', onAbort)
       port.remove(id)
       finish()
     }
     const fail = (err: Error): void => done(() => reject(err))
-    const onAbort = (): void => fail(signal.reason as Error)
+    const onAbort = (): void => fail(signal?.reason as Error)
     const send = (): void => port.send(writeQuery(id, asked, question.type, question), fail)
     const again = setTimeout(send, timeoutMs / 2)
     const timer = setTimeout(() => {
@@ -103,7 +103,7 @@ function overUdp(
       port.failed = true
       fail(new Error(`no answer within ${timeoutMs} ms`))
     }, timeoutMs)
-    signal.addEventListener('abort', onAbort, { once: true })
+    signal?.addEventListener('abort', onAbort, { once: true })
     const id = port.add({ question, asked, settle: (answer) => done(() => resolve(answer)), fail })
     send()
   })
@@ -202,10 +202,10 @@ async function overTcp(
   address: string,
   question: Question,
   options: UpstreamOptions,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<ServerAnswer> {
   const id = randomInt(0x10000)
-  const socket = connect({ host: address, port: options.port, signal })
+  const socket = connect({ host: address, port: options.port, ...(signal === undefined ? {} : { signal }) })
   socket.setTimeout(options.timeoutMs, () =>
     socket.destroy(new Error(`no answer over TCP within ${options.timeoutMs} ms`)),
   )
@@ -231,9 +231,18 @@ async function overTcp(
   }
 }
 
+/** Random bytes, fetched many at a time: the kernel's are dear one by one. */
+let pool = Buffer.alloc(0)
+function random(count: number): Buffer {
+  if (pool.length < count) pool = randomBytes(4_096)
+  const taken = pool.subarray(0, count)
+  pool = pool.subarray(count)
+  return taken
+}
+
 /** Letters in random case make an answer harder to forge (draft-vixie-dnsext-dns0x20). */
 function randomCase(name: string): string {
-  const bits = randomBytes(Math.ceil(name.length / 8))
+  const bits = random(Math.ceil(name.length / 8))
   let text = ''
   for (let at = 0; at < name.length; at += 1) {
     const letter = name.charAt(at)
