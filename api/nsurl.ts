@@ -202,8 +202,7 @@ function tokenAt(text: string, start: number, shape: RegExp): { value: string; e
   } catch {
     throw new NsUrlError(text, start, 'percent-encoded UTF-8', raw.length)
   }
-  if (/\p{Cc}/u.test(value))
-    throw new NsUrlError(text, start, 'no control characters', raw.length)
+  if (/\p{Cc}/u.test(value)) throw new NsUrlError(text, start, 'no control characters', raw.length)
   return { value, end }
 }
 
