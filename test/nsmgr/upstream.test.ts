@@ -324,3 +324,43 @@ t.test('the forwarder that serves a connection is the only one, until the client
   t.match(answer.path?.pathSegments[2], { name: 'forwarder-2', id: 'id-of-forwarder-2' })
   t.equal(second.requests.length, 1)
 })
+
+t.test(
+  'a service that does not lead to the endpoint any more ends the connection, and nsc hears of it',
+  async (t) => {
+    const { w, forwarder } = await world(t)
+    const named = { name: 'kernel2kernel', payload: 'ETHERNET' }
+    const labels = { kernel2kernel: { labels: { app: 'v1' } } }
+    const nse = { name: 'nse-1', url: 'tcp://10.0.0.9:5001', networkServiceNames: ['kernel2kernel'] }
+    await w.stores.networkServiceEndpoints.register(
+      within(),
+      NetworkServiceEndpoint.fromPartial({ ...nse, networkServiceLabels: labels }),
+    )
+    await (await session(w)).request(within(), first())
+    const events = watch(t, await session(w), [{ name: 'alpine', id: 'alpine-0' }])
+    await events()
+    const leadingTo = async (app: string): Promise<void> => {
+      const metadata = { labels: { p2p: 'true' } }
+      const matches = [{ routes: [{ destinationSelector: { app } }], metadata }]
+      await w.stores.networkServices.register(within(), NetworkService.fromPartial({ ...named, matches }))
+    }
+    await leadingTo('v1')
+    await (
+      await session(w)
+    ).request(within(), {
+      ...first(),
+      connection: {
+        ...connectionOf(first()),
+        id: 'alpine-1',
+        path: { index: 0, pathSegments: [segment('alpine', 'alpine-1')] },
+      },
+    })
+    t.equal(forwarder.closes.length, 0, 'it still does')
+    await leadingTo('v2')
+    t.match(await events(), {
+      type: ConnectionEventType.DELETE,
+      connections: { [forwarder.requests[0]?.conn.id ?? '']: { path: { index: 1 } } },
+    })
+    await until('both are closed at the forwarder', () => forwarder.closes.length === 2)
+  },
+)
