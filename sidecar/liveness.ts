@@ -43,7 +43,7 @@ export function liveness(ping: Ping, timeoutMs: number): (ctx: Ctx, conn: Connec
 
 type Pair = readonly [source: string, destination: string]
 
-/** Sends the echoes over the first half of the time; the first reply decides. */
+/** Sends the echoes over the first half of the time; the first reply decides, or the first one that can't even be sent: the interface is gone. */
 async function firstReply(
   ctx: Ctx,
   ping: Ping,
@@ -53,20 +53,31 @@ async function firstReply(
   const stop = new AbortController()
   const signal = AbortSignal.any([ctx.signal, stop.signal])
   const gapMs = budgetMs / 2 / echoes
+  let unsendable = (): void => undefined
+  const gone = new Promise<undefined>((resolve) => (unsendable = () => resolve(undefined)))
   const echo = async (i: number): Promise<number> => {
     if (i > 0) await sleep({ clock: ctx.clock, signal }, i * gapMs)
-    const ms = await ping(source, destination, budgetMs - i * gapMs)
+    const ms = await ping(source, destination, budgetMs - i * gapMs).catch((err: unknown) => {
+      if (isGone(err)) unsendable()
+      return undefined
+    })
     if (ms === undefined) throw new Error('no reply')
     return ms
   }
   try {
-    return await Promise.any(Array.from({ length: echoes }, async (_, i) => echo(i)))
+    return await Promise.race([Promise.any(Array.from({ length: echoes }, async (_, i) => echo(i))), gone])
   } catch {
     ctx.signal.throwIfAborted()
     return undefined
   } finally {
     stop.abort()
   }
+}
+
+/** There is no interface, or no address on it, to send from. */
+function isGone(err: unknown): boolean {
+  const { code } = err as { code?: unknown }
+  return ['ENODEV', 'ENETDOWN', 'ENETUNREACH', 'EADDRNOTAVAIL'].includes(String(code))
 }
 
 /**

@@ -67,10 +67,23 @@ t.test('a late reply counts; echoes that cannot be sent do not', async (t) => {
   const lastOnly: Ping = async () => (++count === 4 ? 0.1 : undefined)
   t.equal(await liveness(lastOnly, 1_000)(background({ clock: instant() }), pair), true)
   t.equal(count, 4)
-  const broken: Ping = async () => {
-    throw Object.assign(new Error('no such device'), { code: 'ENODEV' })
+  const broken = (code: string): [Ping, string[]] => {
+    const asked: string[] = []
+    const ping: Ping = async (source) => {
+      asked.push(source)
+      throw Object.assign(new Error(code), { code })
+    }
+    return [ping, asked]
   }
-  t.equal(await liveness(broken, 1_000)(background({ clock: instant() }), pair), false)
+  const [crowded, tries] = broken('ENOBUFS')
+  t.equal(await liveness(crowded, 1_000)(background({ clock: instant() }), pair), false)
+  t.equal(tries.length, 4)
+  const clock = handClock()
+  const [gone, once] = broken('ENODEV')
+  t.equal(await liveness(gone, 1_000)(background({ clock }), pair), false, 'without a wait')
+  t.equal(once.length, 1)
+  await settled()
+  t.equal(clock.pending, 0)
 })
 
 t.test('a peer whose round trip is known gets less time', async (t) => {
