@@ -28,7 +28,7 @@ t.test(
       t.match(await mesh.inPod('one', 'nsc', 'cat /proc/1/cmdline'), /nsm-run/)
       const { stdout } = await mesh.nsm(['status', '-n', 'one', 'nsc'])
       t.match(stdout, /one +nsc +first +UP +\S+ +nsm-1 +172\.16\.1\.101\/32 +172\.16\.1\.100\/32 +nse/)
-      t.match(stdout, /nsmgr-node-1 +spiffe:\/\/k8s\.nsm\/ns\/nsm-system\/pod\/nsmgr-node-1/)
+      t.match(stdout, /nsmgr-node-1 +[\d.]+ ms +spiffe:\/\/k8s\.nsm\/ns\/nsm-system\/pod\/nsmgr-node-1/)
       t.equal((await mesh.nsm(['delete', 'namespace', 'one'])).code, 0)
       t.equal((await mesh.nsm(['get', 'pods', '-n', 'one', '-o', 'json'])).stdout.trim(), '[]')
     })
