@@ -112,7 +112,7 @@ t.test(
     t.test('status says who knows what', async (t) => {
       const { stdout } = await mesh.nsm(['status', '-n', 'dns', 'nsc'])
       t.match(stdout, /Names \(embedded: names of services resolve\):/)
-      t.match(stdout, /nsc-\S+ +172\.16\.1\.100 +my\.coredns\.service +-/)
+      t.match(stdout, /nsc-\S+ +172\.16\.1\.100 +my\.coredns\.service +\S/)
       const json = await mesh.nsm(['status', '-n', 'dns', '-o', 'json', 'nsc'])
       const [pod] = JSON.parse(json.stdout) as {
         status: { dns: { servers: { address: string; won: number }[] } }

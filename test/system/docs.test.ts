@@ -80,6 +80,10 @@ const supported: Readonly<Record<string, string>> = {
   dnsPolicy: 'dnsPolicy: Default, containers: [{name: c, command: [a]}]',
   dnsConfig: 'dnsConfig: {nameservers: [10.0.0.1]}, containers: [{name: c, command: [a]}]',
   hostAliases: 'hostAliases: [{ip: 10.0.0.1, hostnames: [a]}], containers: [{name: c, command: [a]}]',
+  sysctls:
+    'securityContext: {sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: "53"}]}, containers: [{name: c, command: [a]}]',
+  sysctls:
+    'securityContext: {sysctls: [{name: net.ipv4.tcp_syncookies, value: "0"}]}, containers: [{name: c, command: [a]}]',
   nodeName: 'nodeName: node-1, containers: [{name: c, command: [a]}]',
 }
 
