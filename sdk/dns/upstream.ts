@@ -195,7 +195,16 @@ function settle(entry: Pending | undefined, message: Buffer): void {
     // Some servers answer in lower case; such an answer counts only if the name is the same.
     if (canonical(answer.name) !== entry.question.name) return
   }
-  if (answer.type === entry.question.type) entry.settle(answer)
+  if (answer.type === entry.question.type) entry.settle(withoutOurLetters(answer, entry.question.name))
+}
+
+/** Servers give the records under the name in the letters that they were asked with: nobody else is to see those. */
+function withoutOurLetters(answer: ServerAnswer, name: string): ServerAnswer {
+  const plain = name.slice(0, -1)
+  const answers = answer.answers.map((record) =>
+    record.name !== plain && record.name.toLowerCase() === plain ? { ...record, name: plain } : record,
+  )
+  return { ...answer, answers }
 }
 
 async function overTcp(

@@ -79,6 +79,15 @@ t.test('a failing server never hides the one that knows, and is named', async (t
   t.match(made.servers()[0]?.health.lastError, /SERVFAIL/)
 })
 
+t.test('random letters of a question do not show in its answer', async (t) => {
+  const { addresses } = await servers(t, (_name, _type, query) => {
+    const asked = query.questions?.[0]?.name ?? ''
+    return { answers: [a(asked, '10.1.1.1')] }
+  })
+  const long = 'a-long-name-with-many-letters.and-more-of-them.test'
+  t.match((await start(t, addresses).resolve(query(long), quiet)).reply.answers, [{ name: long }])
+})
+
 t.test('one that refuses does not know, and is not in trouble', async (t) => {
   const refuse = () => ({ rcode: 5 })
   const { addresses } = await servers(t, refuse, know('db.test', '10.1.1.1', 50))
