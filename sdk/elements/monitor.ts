@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import {
+  Connection,
   ConnectionEventType,
   State,
-  type Connection,
   type ConnectionEvent,
   type MonitorScopeSelector,
 } from '@nsm/api/gen/connection.js'
@@ -47,8 +47,10 @@ interface Watcher {
   readonly end: (reason: NsmError) => void
 }
 
-/** How many connections the first event holds at most; the others follow as updates. */
-const connectionsPerEvent = 256
+/** How many connections the first event holds at most; the others follow as updates: a message has 4 MiB at most. */
+const connectionsPerEvent = 32
+/** Connections are told many at a time, and repeated from hop to hop. */
+const maxConnectionBytes = 98_304
 
 /**
  * Tells what happens to the connections of this process (§4.4): the element notes it, the monitor tells it.
@@ -128,7 +130,9 @@ function noteConnections(known: WatchedConnections, tell: Tell): Element {
     const own = known.get(id)?.conn
     if (own === undefined) return
     const repeated = withoutHopTimes({ ...own, context, state, path: ownPath(path, own) })
-    if (!isDeepStrictEqual(repeated, own)) update(repeated)
+    if (isDeepStrictEqual(repeated, own)) return
+    if (Connection.encode(repeated).finish().length > maxConnectionBytes) down(id)
+    else update(repeated)
   }
 
   return {

@@ -57,7 +57,9 @@ export function callerOf(
         rpc.onHeaders(headers)
       }
       try {
-        return decoded(method, await grpc.unary({ ...rpc, onHeaders }))
+        const bytes = await grpc.unary({ ...rpc, onHeaders })
+        checkSize(method.path, bytes, method.maxResponseBytes)
+        return decoded(method, bytes)
       } catch (err) {
         observer.onFailure(answered || !mute.has(NsmError.from(err).code))
         throw err
@@ -93,6 +95,12 @@ function budgetOf(ctx: Ctx): number | undefined {
   const left = timeLeft(ctx)
   if (left === 0) throw new NsmError('DEADLINE_EXCEEDED', 'no time is left for the call')
   return left
+}
+
+function checkSize(path: string, bytes: Buffer, max = Infinity): void {
+  if (bytes.length <= max) return
+  const text = `answer of ${path} has ${bytes.length} bytes, at most ${max} are taken`
+  throw new NsmError('RESOURCE_EXHAUSTED', text)
 }
 
 function decoded<Response>(

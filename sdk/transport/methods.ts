@@ -22,6 +22,8 @@ export interface Method<Request, Response> {
   readonly path: string
   readonly request: Codec<Request>
   readonly response: Codec<Response>
+  /** Largest answer that is taken; default what the session takes. */
+  readonly maxResponseBytes?: number
 }
 
 /** RPCs of one of the two registry services. */
@@ -35,6 +37,8 @@ export const requestMethod: Method<NetworkServiceRequest, Connection> = {
   path: '/networkservice.NetworkService/Request',
   request: NetworkServiceRequest,
   response: Connection,
+  // The next refresh sends it on, as a request.
+  maxResponseBytes: 65_536,
 }
 
 export const closeMethod: Method<Connection, Empty> = {

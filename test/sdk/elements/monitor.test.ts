@@ -140,14 +140,14 @@ t.test('watchers are bounded, end with their signal, and with the process', asyn
 
 t.test('a large state comes in parts, the first one as such', async (t) => {
   const { monitor, ctx, ask } = server({ maxQueued: 1 })
-  for (let i = 0; i < 600; i++) await ask(connOf(`c${i}`))
+  for (let i = 0; i < 70; i++) await ask(connOf(`c${i}`))
   const events = reader(monitor.monitor(ctx, all))
   const parts = [await events.next(), await events.next(), await events.next()]
   t.same(
     parts.map(({ type }) => type),
     [INITIAL_STATE_TRANSFER, UPDATE, UPDATE],
   )
-  t.equal(new Set(parts.flatMap(({ connections }) => Object.keys(connections))).size, 600)
+  t.equal(new Set(parts.flatMap(({ connections }) => Object.keys(connections))).size, 70)
   await events.end()
 })
 
@@ -164,5 +164,18 @@ t.test('how long a Request took is not told, and is no change', async (t) => {
   nextHop().told(told)
   nextHop().told({ ...told, state: State.DOWN })
   t.match(await events.next(), { connections: { a: { state: State.DOWN } } }, 'the first change that is one')
+  await events.end()
+})
+
+t.test('what the next hop tells beyond all bounds is not repeated', async (t) => {
+  const { monitor, ctx, ask, nextHop } = server()
+  await ask(connOf('a'))
+  const events = reader(monitor.monitor(ctx, all))
+  await events.next()
+  const context = { MTU: 0, extraContext: { x: 'y'.repeat(100_000) } }
+  nextHop().told(Connection.fromPartial({ ...connOf('a'), context }))
+  const { connections } = await events.next()
+  t.equal(connections['a']?.state, State.DOWN)
+  t.equal(connections['a']?.context, undefined)
   await events.end()
 })

@@ -53,7 +53,7 @@ function world() {
 }
 
 t.test('one stream serves all connections, each hears of its own', async (t) => {
-  const { selectors, heard, listener, watch, tell } = world()
+  const { ended, selectors, heard, listener, watch, tell } = world()
   watch.add(ownOf('a'), listener('a'))
   watch.add(ownOf('b'), listener('b'))
   await tell(ConnectionEventType.UPDATE, connOf('a', 2))
@@ -61,7 +61,27 @@ t.test('one stream serves all connections, each hears of its own', async (t) => 
   await tell(ConnectionEventType.UPDATE, connOf('other', 2))
   await tell(ConnectionEventType.UPDATE, connOf('a', 3))
   t.same(heard, [`a a ${State.UP} 1`, `b b ${State.DOWN} 1`])
-  t.match(selectors, [{ pathSegments: [{ name: 'own', id: '' }] }])
+  t.match(selectors, [
+    { pathSegments: [{ name: 'own', id: 'a' }] },
+    { pathSegments: [{ name: 'own', id: '' }] },
+  ])
+  t.same(ended, { count: 0, streams: 1 }, 'the wider one in place of the first')
+  watch.stop()
+  await settled()
+  t.equal(ended.streams, 0)
+})
+
+t.test('one connection alone is watched by its id, again and again', async (t) => {
+  const { ended, selectors, heard, listener, watch, tell } = world()
+  for (const life of ['first', 'second']) {
+    const stop = watch.add(ownOf('a'), listener(life))
+    await tell(ConnectionEventType.UPDATE, connOf('a', 2))
+    stop()
+  }
+  t.same(heard, [`first a ${State.UP} 1`, `second a ${State.UP} 1`])
+  t.match(selectors, [{ pathSegments: [{ name: 'own', id: 'a' }] }])
+  t.equal(selectors.length, 1)
+  t.same(ended, { count: 0, streams: 1 })
   watch.stop()
 })
 

@@ -119,6 +119,20 @@ t.test('too large requests and answers are refused, and the session lives on', a
   t.notOk(remote.closed.aborted)
 })
 
+t.test('a connection that could not be sent on as a request is no answer', async (t) => {
+  const service: NetworkService = {
+    ...tail,
+    request: async () => Connection.fromPartial({ id: 'a', labels: { x: 'y'.repeat(70_000) } }),
+  }
+  const { dialer, url } = await transportPair(t, { services: { networkService: service } })
+  const remote = await dialer.dial(ctxFor(5000), url)
+  await t.rejects(remote.request(ctxFor(5000), ask), {
+    code: 'RESOURCE_EXHAUSTED',
+    message: /^answer of \/networkservice.NetworkService\/Request has 70\d+ bytes, at most 65536 are taken$/,
+  })
+  remote.release()
+})
+
 t.test('cancelling reaches the handler', async (t) => {
   const reached = deferred<Ctx>()
   const service: NetworkService = {
