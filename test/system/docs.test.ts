@@ -82,8 +82,6 @@ const supported: Readonly<Record<string, string>> = {
   hostAliases: 'hostAliases: [{ip: 10.0.0.1, hostnames: [a]}], containers: [{name: c, command: [a]}]',
   sysctls:
     'securityContext: {sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: "53"}]}, containers: [{name: c, command: [a]}]',
-  sysctls:
-    'securityContext: {sysctls: [{name: net.ipv4.tcp_syncookies, value: "0"}]}, containers: [{name: c, command: [a]}]',
   nodeName: 'nodeName: node-1, containers: [{name: c, command: [a]}]',
 }
 
