@@ -13,6 +13,8 @@ const maxPairs = 64
 /** A peer that has answered within microseconds before does not suddenly take a second; a stalled machine may take this. */
 const shortestMs = 200
 const slowerTimes = 50
+/** Before it counts as dead it is asked once more: a reselect costs packets, and a stalled machine is no dead peer. */
+const secondTryMs = 300
 
 /**
  * Whether packets pass on a KERNEL connection: of four echoes for each pair of addresses, one at least is answered (§4.5).
@@ -27,7 +29,10 @@ export function liveness(ping: Ping, timeoutMs: number): (ctx: Ctx, conn: Connec
     const known = roundTrips.get(key)
     const budgetMs =
       known === undefined ? timeoutMs : Math.min(timeoutMs, Math.max(shortestMs, known * slowerTimes))
-    const ms = await firstReply(ctx, ping, [source, destination], budgetMs)
+    const pair = [source, destination] as const
+    const again = Math.min(secondTryMs, timeoutMs - budgetMs)
+    const first = await firstReply(ctx, ping, pair, budgetMs)
+    const ms = first ?? (again > 0 ? await firstReply(ctx, ping, pair, again) : undefined)
     if (ms === undefined) return false
     roundTrips.delete(key)
     roundTrips.set(key, known === undefined ? ms : Math.max(ms, known * 0.9))
