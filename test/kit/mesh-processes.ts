@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { podsOf, waitFor, type LocalMesh } from './local-mesh.ts'
+import { waitFor, type LocalMesh } from './local-mesh.ts'
 
 /** Processes of one of our programs in a mesh, such as `nsmgr` or `sidecar`. */
 export function pidsOf(mesh: Pick<LocalMesh, 'name'>, program: string): readonly number[] {
@@ -145,13 +145,6 @@ export async function metricOf(
     .map((line) => /^([a-z_]+)(?:\{([^}]*)\})? (\S+)$/.exec(line))
     .flatMap((match) => (match?.[1] === metric ? [[match[2] ?? '', Number(match[3])] as const] : []))
   return Object.fromEntries(found)
-}
-
-/** `ip` of a pod. */
-export async function addressOf(mesh: LocalMesh, namespace: string, pod: string): Promise<string> {
-  const found = (await podsOf(mesh, namespace)).find(({ name }) => name === pod)
-  if (found === undefined) throw new Error(`there is no pod ${pod}`)
-  return found.ip
 }
 
 /** Process 1 of a pod: with it everything in the pod dies, its network too. */
