@@ -44,8 +44,7 @@ async function resolve(
   mesh: LocalMesh,
   pod: string,
   name: string,
-  type = 'A',
-  space = 'dns',
+  { type = 'A', space = 'dns' } = {},
 ): Promise<Resolved> {
   const { stdout, stderr } = await mesh.nsm(['resolve', '-n', space, '-o', 'json', pod, name, type])
   if (stdout === '') throw new Error(stderr)
@@ -86,7 +85,7 @@ t.test(
         records: [{ data: '10.199.0.1' }],
         answeredBy: '10.199.0.1',
       })
-      t.match(await resolve(mesh, 'nsc', 'six', 'AAAA'), { records: [{ data: '2001:db8::6' }] })
+      t.match(await resolve(mesh, 'nsc', 'six', { type: 'AAAA' }), { records: [{ data: '2001:db8::6' }] })
       t.match(await mesh.inPod('dns', 'nsc', `ping -c 1 -W 2 ${domain}`), ' 0% packet loss')
       t.match(await mesh.inPod('dns', 'nsc', 'getent hosts db'), /^172\.16\.1\.7 +db\.my\.coredns\.service/)
       t.match(await mesh.inPod('dns', 'nsc', 'getent hosts plain'), /^10\.244\.0\.\d+ +plain\.dns\.svc/)
@@ -105,7 +104,7 @@ t.test(
       )
       t.match(await mesh.inPod('strict', 'nsc', 'getent hosts db'), /^172\.16\.1\.7 /)
       t.match(await mesh.inPod('strict', 'nsc', 'getent hosts kubernetes.default'), /^10\.199\.0\.1 /)
-      t.match(await resolve(mesh, 'nsc', domain, 'A', 'strict'), { records: [{ data: server }] })
+      t.match(await resolve(mesh, 'nsc', domain, { space: 'strict' }), { records: [{ data: server }] })
       t.equal(await mesh.inPod('strict', 'nsc', conf), written)
     })
 
