@@ -40,13 +40,14 @@ interface Resolved {
   readonly records: readonly { readonly data: string }[]
 }
 
+/** `pod` as namespace and name. */
 async function resolve(
   mesh: LocalMesh,
-  pod: string,
+  pod: readonly [string, string],
   name: string,
-  { type = 'A', space = 'dns' } = {},
+  type = 'A',
 ): Promise<Resolved> {
-  const { stdout, stderr } = await mesh.nsm(['resolve', '-n', space, '-o', 'json', pod, name, type])
+  const { stdout, stderr } = await mesh.nsm(['resolve', '-n', pod[0], '-o', 'json', pod[1], name, type])
   if (stdout === '') throw new Error(stderr)
   return JSON.parse(stdout) as Resolved
 }
@@ -78,14 +79,22 @@ t.test(
     await mesh.ready('strict', 1)
 
     t.test('service name, cluster name and short name resolve in one pod', async (t) => {
-      t.match(await resolve(mesh, 'nsc', domain), { records: [{ data: server }], answeredBy: server })
-      t.match(await resolve(mesh, 'nsc', 'db'), { name: `db.${domain}.`, records: [{ data: '172.16.1.7' }] })
-      t.match(await resolve(mesh, 'nsc', 'kubernetes.default'), {
+      t.match(await resolve(mesh, ['dns', 'nsc'], domain), {
+        records: [{ data: server }],
+        answeredBy: server,
+      })
+      t.match(await resolve(mesh, ['dns', 'nsc'], 'db'), {
+        name: `db.${domain}.`,
+        records: [{ data: '172.16.1.7' }],
+      })
+      t.match(await resolve(mesh, ['dns', 'nsc'], 'kubernetes.default'), {
         name: 'kubernetes.default.svc.cluster.local.',
         records: [{ data: '10.199.0.1' }],
         answeredBy: '10.199.0.1',
       })
-      t.match(await resolve(mesh, 'nsc', 'six', { type: 'AAAA' }), { records: [{ data: '2001:db8::6' }] })
+      t.match(await resolve(mesh, ['dns', 'nsc'], 'six', { type: 'AAAA' }), {
+        records: [{ data: '2001:db8::6' }],
+      })
       t.match(await mesh.inPod('dns', 'nsc', `ping -c 1 -W 2 ${domain}`), ' 0% packet loss')
       t.match(await mesh.inPod('dns', 'nsc', 'getent hosts db'), /^172\.16\.1\.7 +db\.my\.coredns\.service/)
       t.match(await mesh.inPod('dns', 'nsc', 'getent hosts plain'), /^10\.244\.0\.\d+ +plain\.dns\.svc/)
@@ -93,7 +102,7 @@ t.test(
 
     t.test('in a pod without the service nothing changed', async (t) => {
       t.equal(await mesh.inPod('dns', 'plain', conf), before)
-      t.match(await resolve(mesh, 'plain', domain), { rcode: 'NXDOMAIN', records: [] })
+      t.match(await resolve(mesh, ['dns', 'plain'], domain), { rcode: 'NXDOMAIN', records: [] })
     })
 
     t.test('where Pod Security is restricted the same resolves, and nothing is written', async (t) => {
@@ -104,7 +113,9 @@ t.test(
       )
       t.match(await mesh.inPod('strict', 'nsc', 'getent hosts db'), /^172\.16\.1\.7 /)
       t.match(await mesh.inPod('strict', 'nsc', 'getent hosts kubernetes.default'), /^10\.199\.0\.1 /)
-      t.match(await resolve(mesh, 'nsc', domain, { space: 'strict' }), { records: [{ data: server }] })
+      t.match(await resolve(mesh, ['dns', 'nsc'], domain, { space: 'strict' }), {
+        records: [{ data: server }],
+      })
       t.equal(await mesh.inPod('strict', 'nsc', conf), written)
     })
 
@@ -139,7 +150,7 @@ t.test(
       ])
       await waitFor('the restart', async () => ((await restarts()) > earlier ? true : new Error('not yet')))
       await waitFor('the names', async () => {
-        const { records, rcode } = await resolve(mesh, 'nsc', 'db')
+        const { records, rcode } = await resolve(mesh, ['dns', 'nsc'], 'db')
         return records.length > 0 ? true : new Error(rcode)
       })
       t.equal(
@@ -162,7 +173,7 @@ t.test(
     t.test('when it comes back, so do its names', async (t) => {
       await mesh.apply(yamlOf(dnsEndpoint('dns')))
       const found = await waitFor('the name', async () => {
-        const { records, rcode } = await resolve(mesh, 'nsc', 'db').catch((err: Error) => ({
+        const { records, rcode } = await resolve(mesh, ['dns', 'nsc'], 'db').catch((err: Error) => ({
           records: [],
           rcode: err.message,
         }))
