@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readlink, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Connection } from '@nsm/api/gen/connection.js'
@@ -11,6 +11,7 @@ import { clientChain } from '@nsm/sdk/chains/client.js'
 import { registryNsmgr } from '@nsm/sdk/chains/registry-nsmgr.js'
 import { registryServer } from '@nsm/sdk/chains/registry-server.js'
 import { systemClock } from '@nsm/sdk/clock.js'
+import { sendFdClient } from '@nsm/sdk/elements/send-fd-client.js'
 import { silent } from '@nsm/sdk/log.js'
 import { networkServiceEndpointKind, networkServiceKind } from '@nsm/sdk/registry/kind.js'
 import { memoryRegistry } from '@nsm/sdk/registry/memory.js'
@@ -23,6 +24,7 @@ import { testAuthority } from '../kit/identity.js'
 import { withoutUnknown } from '../kit/messages.js'
 import { within } from '../kit/mesh.js'
 import { startProcess } from '../kit/running-process.js'
+import { newNetns } from '../kit/transport.js'
 import { until } from '../kit/until.js'
 import { messageOf, workloadServer } from '../kit/workload-server.js'
 
@@ -196,6 +198,31 @@ t.test('the process registers itself and gives clients what it is configured wit
   t.notOk(existsSync(url.slice('unix://'.length)))
   t.same(await readdir(w.folder), ['nsm.sock', 'pbr.yaml'])
   t.equal((await registered(w)).endpoints.length, 1, 'it stays registered until it expires')
+})
+
+t.test("the client's network namespace is not kept, whoever passes it", async (t) => {
+  const w = await world(t)
+  await w.startManager()
+  const running = w.start()
+  await running.said('ready')
+  const { url } = (await running.said('listening')) as { url: string }
+  const netns = await newNetns(t)
+  const client = clientChain({
+    name: 'forwarder',
+    dial: w.dialAs('/forwarder'),
+    url,
+    elements: [sendFdClient(native)],
+  })
+  t.teardown(() => client.stop())
+  const parameters = { inodeURL: netns.fileUrl }
+  const mechanismPreferences = [{ cls: 'LOCAL', type: 'KERNEL', parameters }]
+  await client.request(within(), { ...ask(), mechanismPreferences })
+  const folder = `/proc/${running.child.pid}/fd`
+  const open = await Promise.all(
+    (await readdir(folder)).map(async (fd) => readlink(join(folder, fd)).catch(() => '')),
+  )
+  t.ok(open.some((file) => file.startsWith('socket:')))
+  t.notOk(open.includes(`net:[${native.describe(netns.fd).inode}]`), open.join())
 })
 
 t.test(
