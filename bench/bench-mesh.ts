@@ -48,7 +48,10 @@ export async function benchMesh(yaml: string): Promise<BenchMesh> {
     pidsOf: async (bundle) => {
       const found = await processes()
       return found
-        .filter(({ args, env }) => args.includes(built(bundle)) && env.includes(name))
+        .filter(
+          ({ args, mounts }) =>
+            args.includes(`/${bundle}`) && !args.includes('nsm-run') && mounts.includes(name),
+        )
         .map(({ pid }) => pid)
     },
     close: async () => void (await nsm(['down'])),
@@ -87,13 +90,13 @@ async function processIn(link: string): Promise<number> {
   throw new Error(`no process lives in ${link}`)
 }
 
-async function processes(): Promise<{ pid: number; args: string; env: string }[]> {
+async function processes(): Promise<{ pid: number; args: string; mounts: string }[]> {
   const found = await pids()
   return Promise.all(
     found.map(async (pid) => ({
       pid,
       args: await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''),
-      env: await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''),
+      mounts: await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''),
     })),
   )
 }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import { ownNetnsUrl } from '@nsm/api/constants.js'
 import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import { native } from '@nsm/native/native.js'
@@ -63,7 +64,7 @@ async function starts(rounds: number): Promise<number[]> {
   for (let round = 0; round < rounds; round += 1) {
     const begin = performance.now()
     const child = spawn(process.execPath, ['--use-openssl-ca', bundle], {
-      stdio: 'ignore',
+      stdio: ['ignore', 'pipe', 'ignore'],
       env: {
         PATH: process.env['PATH'],
         SSL_CERT_FILE: '/dev/null',
@@ -76,12 +77,25 @@ async function starts(rounds: number): Promise<number[]> {
       },
     })
     const ended = new Promise((resolve) => child.once('exit', resolve))
+    const up = saysThatItIsUp(child.stdout)
     while (!(await hasAddress())) await new Promise((resolve) => setTimeout(resolve, 1))
     samples.push(performance.now() - begin)
+    // One that has not heard the answer could not close.
+    await up
     child.kill('SIGTERM')
     await ended
   }
   return samples
+}
+
+function saysThatItIsUp(output: Readable): Promise<void> {
+  let text = ''
+  return new Promise((resolve) => {
+    output.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+      if (text.includes('all connections are up')) resolve()
+    })
+  })
 }
 
 async function hasAddress(): Promise<boolean> {
