@@ -24,8 +24,8 @@ const secondTryMs = 300
 export function liveness(ping: Ping, timeoutMs: number): (ctx: Ctx, conn: Connection) => Promise<boolean> {
   const roundTrips = new Map<string, number>()
 
-  async function passes(ctx: Ctx, [source, destination]: Pair): Promise<boolean> {
-    const key = `${source} ${destination}`
+  async function passes(ctx: Ctx, link: string, [source, destination]: Pair): Promise<boolean> {
+    const key = `${link} ${source} ${destination}`
     const known = roundTrips.get(key)
     const budgetMs =
       known === undefined ? timeoutMs : Math.min(timeoutMs, Math.max(shortestMs, known * slowerTimes))
@@ -41,7 +41,9 @@ export function liveness(ping: Ping, timeoutMs: number): (ctx: Ctx, conn: Connec
   }
 
   return async (ctx, conn) => {
-    const results = await Promise.all(pairsOf(conn).map((pair) => passes(ctx, pair)))
+    // What the last endpoint's link did says nothing of a new one, which may take its time to come up.
+    const link = conn.path?.pathSegments.at(-1)?.id ?? ''
+    const results = await Promise.all(pairsOf(conn).map((pair) => passes(ctx, link, pair)))
     return !results.includes(false)
   }
 }

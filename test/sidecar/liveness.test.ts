@@ -101,6 +101,11 @@ t.test('a peer whose round trip is known gets less time', async (t) => {
   waits.length = 0
   t.equal(await check(ctx, pair), false)
   t.same(waits, [200, 175, 150, 125, 300, 262.5, 225, 187.5], 'and a second try')
+
+  waits.length = 0
+  const path = { index: 0, pathSegments: [{ id: 'a' }, { id: 'b' }] }
+  t.equal(await check(ctx, Connection.fromPartial({ ...pair, path })), false)
+  t.equal(waits[0], 1_000, 'another link is not known')
 })
 
 t.test('ends with its context, and leaves no timer', async (t) => {
