@@ -19,6 +19,9 @@ for (const name of ['SIGINT', 'SIGTERM'] as const)
     if (stopping.signal.aborted) process.exit(130)
     stopping.abort(new NsmError('CANCELLED', `stopped by ${name}`))
   })
+// `nsm logs -f | head`: nobody reads any more, which is no fault.
+process.stdout.on('error', (err) => stopping.abort(NsmError.from(err)))
+process.stderr.on('error', () => undefined)
 
 const context: Context = {
   terminal: terminalOf(process.stdout, process.stderr, process.env),
