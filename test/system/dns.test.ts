@@ -92,7 +92,7 @@ t.test(
         records: [{ data: '10.199.0.1' }],
         answeredBy: '10.199.0.1',
       })
-      t.match(await resolve(mesh, ['dns', 'nsc'], 'six', { type: 'AAAA' }), {
+      t.match(await resolve(mesh, ['dns', 'nsc'], 'six', 'AAAA'), {
         records: [{ data: '2001:db8::6' }],
       })
       t.match(await mesh.inPod('dns', 'nsc', `ping -c 1 -W 2 ${domain}`), ' 0% packet loss')
@@ -113,7 +113,7 @@ t.test(
       )
       t.match(await mesh.inPod('strict', 'nsc', 'getent hosts db'), /^172\.16\.1\.7 /)
       t.match(await mesh.inPod('strict', 'nsc', 'getent hosts kubernetes.default'), /^10\.199\.0\.1 /)
-      t.match(await resolve(mesh, ['dns', 'nsc'], domain, { space: 'strict' }), {
+      t.match(await resolve(mesh, ['strict', 'nsc'], domain), {
         records: [{ data: server }],
       })
       t.equal(await mesh.inPod('strict', 'nsc', conf), written)
