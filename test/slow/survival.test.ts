@@ -127,7 +127,7 @@ t.test('processes of ours die, connections do not', settings, async (t) => {
     t.equal(pidOf(mesh, 'nsmgr'), pid, 'nobody killed it')
   })
 
-  t.test('an interface that is set down in the pod is brought back', patient, async (t) => {
+  t.test('an interface that is set down in the pod is brought back', patient, async () => {
     await mesh.inPod(...nsc, 'ip link set nsm-1 down')
     // By the liveness check, or by a refresh that comes first.
     await waitFor('packets to pass again', async () => {
