@@ -160,6 +160,21 @@ t.test(
       )
     })
 
+    t.test('a pod that is made anew has the names again', async (t) => {
+      await mesh.nsm(['delete', 'pod', '-n', 'dns', 'nsc'])
+      await mesh.apply(yamlOf(client('dns', 'nsc', asked)))
+      await mesh.ready('dns', 3)
+      const found = await waitFor('the name', async () => {
+        const { records, rcode } = await resolve(mesh, ['dns', 'nsc'], 'db').catch((err: Error) => ({
+          records: [],
+          rcode: err.message,
+        }))
+        return records[0] ?? new Error(rcode)
+      })
+      t.equal(found.data, '172.16.1.7')
+      t.match(await mesh.inPod('dns', 'nsc', 'getent hosts kubernetes.default'), /^10\.199\.0\.1 /)
+    })
+
     t.test('when the service leaves, resolv.conf is as it was', async (t) => {
       await mesh.nsm(['delete', 'pod', '-n', 'dns', 'names'])
       const after = await waitFor('the original file', async () => {
