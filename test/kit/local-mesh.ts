@@ -36,6 +36,12 @@ const untilStdinCloses = `exec 3<&0; "$@" </dev/null & command=$!
   (cat <&3; kill $command) >/dev/null 2>&1 & watcher=$!
   wait $command; code=$?; kill $watcher 2>/dev/null; exit $code`
 
+/**
+ * Arguments of `env` that run Node.js without what tap adds to each process that a test starts, and each one after it:
+ * a module of this checkout, which slows the parts of a mesh and is not there in its pods when the checkout lies below /tmp.
+ */
+export const nodeAlone: readonly string[] = ['-u', 'NODE_OPTIONS', process.execPath]
+
 /** Why no mesh can be had here; undefined when it can. To be given to `skip`. */
 export function noLocalMesh(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root'
@@ -44,7 +50,7 @@ export function noLocalMesh(): string | undefined {
 
 /** Runs the built `nsm` program. */
 export async function nsm(args: readonly string[], input = ''): Promise<Output> {
-  const child = spawn(process.execPath, [bundle, ...args], { env: environment() })
+  const child = spawn('env', [...nodeAlone, bundle, ...args], { env: environment() })
   child.stdin.on('error', () => undefined)
   child.stdin.end(input)
   return outputOf(child)
@@ -53,7 +59,7 @@ export async function nsm(args: readonly string[], input = ''): Promise<Output> 
 export async function localMesh(t: Test, ...options: readonly string[]): Promise<LocalMesh> {
   count += 1
   const name = `t${process.pid}-${count}`
-  const command = [process.execPath, bundle, 'up', '--name', name, ...options]
+  const command = ['env', ...nodeAlone, bundle, 'up', '--name', name, ...options]
   const child = spawn('sh', ['-c', untilStdinCloses, 'sh', ...command], { env: environment() })
   const ended = outputOf(child)
   t.teardown(async () => {

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
-import type { LocalMesh } from './local-mesh.ts'
+import { nodeAlone, type LocalMesh } from './local-mesh.ts'
 import type { Heard } from './traffic.ts'
 
 /** As text: a pod has a `/tmp` of its own and may not see the file. */
@@ -20,7 +20,7 @@ export function startInPod(
   argv: readonly string[],
 ): ChildProcess {
   const args = [mesh.program, 'exec', '--name', mesh.name, '-n', namespace, pod, '--', ...argv]
-  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn('env', [...nodeAlone, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
   child.stdin.on('error', () => undefined)
   t.teardown(() => child.kill('SIGKILL'))
   return child

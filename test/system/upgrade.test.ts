@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { localMesh, noLocalMesh, waitFor, type LocalMesh } from '../kit/local-mesh.ts'
+import { localMesh, noLocalMesh, nodeAlone, waitFor, type LocalMesh } from '../kit/local-mesh.ts'
 import { client, endpoint, namespace, yamlOf } from '../kit/pods.ts'
 
 const skip = noLocalMesh()
@@ -52,7 +52,8 @@ t.test(
     const t=setInterval(()=>{sent++;s.send("x",7007,"172.16.1.100")},10);
     process.stdin.resume().on("end",()=>{clearInterval(t);setTimeout(()=>{console.log(sent-got,sent);process.exit()},500)})`
     const inPod = (pod: string, script: string): ReturnType<typeof spawn> =>
-      spawn(process.execPath, [
+      spawn('env', [
+        ...nodeAlone,
         mesh.program,
         'exec',
         '--name',
