@@ -7,6 +7,7 @@ import { native } from '@nsm/native/native.js'
 import { chain, connectionOf, tail, type ConnectionMonitor, type Element } from '@nsm/sdk/chain.js'
 import { clientChain } from '@nsm/sdk/chains/client.js'
 import { background, valueOf, withCancel, withValue } from '@nsm/sdk/ctx.js'
+import { callDescriptors } from '@nsm/sdk/elements/call-descriptors.js'
 import { recvFdServer } from '@nsm/sdk/elements/recv-fd-server.js'
 import { sendFdClient } from '@nsm/sdk/elements/send-fd-client.js'
 import { sendFdServer } from '@nsm/sdk/elements/send-fd-server.js'
@@ -216,9 +217,9 @@ function descriptorTests(binary: string): void {
     const kinds: string[] = []
     const answering: Element = {
       name: 'answering',
-      async request(_ctx, req) {
+      async request(ctx, req) {
         const url = req.mechanismPreferences[0]?.parameters['inodeURL'] ?? ''
-        kinds.push(native.describe(Number(url.split('/').at(-1))).kind)
+        kinds.push(native.describe(callDescriptors(ctx)?.byFileUrl(url)?.fd ?? -1).kind)
         const mechanism = { cls: '', type: '', parameters: { inodeURL: nse.fileUrl } }
         return Connection.fromPartial({ id: 'a', mechanism })
       },
