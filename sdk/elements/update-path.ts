@@ -73,11 +73,11 @@ function stepped(conn: Connection, path: Path, caller: Step['caller']): Step {
   return { connection: { ...conn, id: path.pathSegments[path.index]?.id ?? '', path }, caller }
 }
 
-/** One hop on: reuses the segment of an earlier pass, renames that of another hop, or appends one. */
+/** One hop on: reuses the segment of an earlier pass, renames that of another hop or one without an id, or appends one. */
 function advance(path: Path, name: string, newId: () => string): Path {
   const index = path.index + 1
   const known = path.pathSegments[index]
-  if (known?.name === name) return { ...path, index }
+  if (known?.name === name && known.id !== '') return { ...path, index }
   if (index >= pathLimits.segments) {
     throw new NsmError('INVALID_ARGUMENT', `path is longer than ${pathLimits.segments} segments`)
   }

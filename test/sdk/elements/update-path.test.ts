@@ -100,6 +100,13 @@ const anyConnection = fc
   })
   .map(({ id, index, segments }) => conn(id, index, ...segments))
 
+t.test('an own segment of an earlier pass that has no id gets one', async (t) => {
+  const { service, seen } = hop('b')
+  await request(service, conn('x', 0, { name: 'a', id: 'x' }, { name: 'b', id: '' }))
+  t.same(names(seen[0]), ['a/x', 'b/b-id-0'])
+  t.equal(seen[0]?.id, 'b-id-0')
+})
+
 t.test(
   'any path either is refused as such, or leads to a segment of this hop and back to the caller’s',
   async () => {
