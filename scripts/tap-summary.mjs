@@ -6,6 +6,7 @@ const [first, again] = await Promise.all(process.argv.slice(2).map(read))
 const counted = again ?? first
 const { failed, skipped } = counted
 const passed = first.passed + (again?.passed ?? 0)
+for (const failure of [...first.details, ...(again?.details ?? [])].slice(0, 12)) console.log(failure)
 for (const line of first.lines) console.log(again === undefined ? line : `at first: ${line}`)
 for (const line of again?.lines ?? []) console.log(line)
 console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
@@ -18,10 +19,13 @@ async function read(file) {
   const totals = text.match(/^# \{ total: \d+.*\}$/gm)?.at(-1) ?? ''
   const count = (name) => Number(totals.match(new RegExp(`${name}: (\\d+)`))?.[1] ?? 0)
   const lines = text.match(/^not ok .*$/gm) ?? []
+  // A failed assertion with its diagnostics, which the terse reporter leaves out where there is no terminal.
+  const details = text.match(/^ +not ok .*\n(?: +---\n(?:.*\n){0,30})?/gm) ?? []
   return {
     passed: count('pass'),
     failed: Math.max(count('fail'), lines.length),
     skipped: count('skip') + count('todo'),
     lines,
+    details,
   }
 }

@@ -15,6 +15,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import { recording, refusing } from '../../kit/elements.ts'
 
+// The clock's timers alone don't keep a process: without this one it could end while a test waits for them.
+const alive = setInterval(() => undefined, 1_000)
+t.teardown(() => clearInterval(alive))
+
 const ctx = background()
 const ask = (id: string, conn: Partial<Connection> = {}): NetworkServiceRequest =>
   NetworkServiceRequest.fromPartial({ connection: { id, ...conn } })
