@@ -56,10 +56,10 @@ t.test(
         mesh.inPod('two', 'nsc', `ip r get 172.16.1.100 from 172.16.1.101 ipproto ${ports}`)
       t.match(await way('tcp dport 6666'), /^172\.16\.1\.100 from 172\.16\.1\.101 dev nsm-1 table \d /)
       t.match(await way('udp dport 5555'), /^172\.16\.1\.100 from 172\.16\.1\.101 dev nsm-2 table \d /)
-      t.match(
-        await mesh.inPod('two', 'nsc', 'ip -4 -o addr'),
-        /nsm-1 +inet 172\.16\.1\.101.*nsm-2 +inet 172\.16\.1\.101/s,
-      )
+      // Which of the two was made first is not said.
+      const addresses = await mesh.inPod('two', 'nsc', 'ip -4 -o addr')
+      t.match(addresses, /nsm-1 +inet 172\.16\.1\.101/)
+      t.match(addresses, /nsm-2 +inet 172\.16\.1\.101/)
     })
   },
 )
