@@ -30,6 +30,7 @@ t.test(
     const mesh = await localMesh(t)
     await mesh.apply(yaml.replaceAll('CHECKOUT', checkout))
     await connectionOf(mesh, 'guest-1', /^UP/)
+    await mesh.ready('dinner', 2)
     await mesh.inPod('dinner', 'guest-1', 'ping -c 1 -W 2 172.16.9.0')
     const guest = yaml.split('\n---\n').find((document) => document.includes('guest-1')) ?? ''
     await mesh.apply(guest.replace('guest-1', 'guest-2'))
