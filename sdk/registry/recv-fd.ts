@@ -50,11 +50,15 @@ export interface RecvFdServerOptions {
 export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
   const { native } = options
   const held = new Map<string, HeldSocket>()
+  /** The same by what each Find is answered with. */
+  const byUrl = new Map<string, HeldSocket>()
 
   function drop(name: string): void {
     const socket = held.get(name)
     held.delete(name)
-    if (socket !== undefined) native.close(socket.fd)
+    if (socket === undefined) return
+    byUrl.delete(socket.url)
+    native.close(socket.fd)
   }
 
   return {
@@ -77,6 +81,7 @@ export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
         })
         if (isNew) drop(name)
         held.set(name, socket)
+        byUrl.set(socket.url, socket)
         return answer.url === socket.url ? { ...answer, url } : answer
       } finally {
         if (id !== undefined) ctx.peer?.descriptors?.forget(id.dev, id.inode)
@@ -93,7 +98,7 @@ export function recvFdServer(options: RecvFdServerOptions): RecvFdServer {
       }
     },
 
-    fdOf: (url) => [...held.values()].find((socket) => socket.url === url)?.fd,
+    fdOf: (url) => byUrl.get(url)?.fd,
 
     close() {
       for (const name of held.keys()) drop(name)
