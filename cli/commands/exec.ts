@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import type { FileHandle } from 'node:fs/promises'
 import { enterArgs } from '../mesh/runner.ts'
 import type { ExecTarget } from '../mesh/control-api.ts'
 
@@ -18,15 +19,16 @@ export async function execIn({ pid, runner }: ExecTarget, argv: readonly string[
   }
 }
 
-/** The same with its output caught; standard error is put behind standard output. */
+/** The same with its output caught and, if given, a file as its standard input; standard error is put behind standard output. */
 export async function outputOf(
   { pid, runner }: ExecTarget,
   argv: readonly string[],
+  input?: FileHandle,
 ): Promise<{ code: number; text: string }> {
-  const child = spawn(runner, enterArgs(pid, { argv }), { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(runner, enterArgs(pid, { argv }), { stdio: [input?.fd ?? 'ignore', 'pipe', 'pipe'] })
   const chunks: Buffer[] = []
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk))
-  child.stderr.on('data', (chunk: Buffer) => chunks.push(chunk))
+  child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk))
+  child.stderr?.on('data', (chunk: Buffer) => chunks.push(chunk))
   const code = await new Promise<number>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (status) => resolve(status ?? 1))

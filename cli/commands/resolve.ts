@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { open, readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { parseResolvConf } from '@nsm/sdk/dns/resolv-conf.js'
@@ -28,8 +28,10 @@ export function resolveCommand(program: Command, context: Context): void {
         given: { output: string; namespace: string; name: string },
       ) => {
         const target = await controlOf(given.name)('exec', { namespace: given.namespace, pod })
-        const argv = [process.execPath, context.program, 'resolve-here', name, type]
-        const { code, text } = await outputOf(target, argv)
+        // The pod may not see this checkout: the program goes in by standard input.
+        const argv = [process.execPath, '-', 'resolve-here', name, type]
+        const own = await open(context.program)
+        const { code, text } = await outputOf(target, argv, own).finally(() => own.close())
         if (code !== 0) throw new NsmError('UNAVAILABLE', `can't ask in pod ${pod}: ${text.trim()}`)
         terminal.out(given.output === 'json' ? text : foundText(JSON.parse(text) as Found))
         if ((JSON.parse(text) as Found).records.length === 0) context.exit(1)

@@ -12,7 +12,7 @@ import type { Programs } from './container-command.ts'
 import { clusterDns, type ClusterDns } from './cluster-dns.ts'
 import { startControlPlane, type ControlPlane } from './control-plane.ts'
 import { startIdentity, type MeshIdentity } from './identity.ts'
-import { injects, untilTaken } from './namespace-probe.ts'
+import { untilTaken } from './namespace-probe.ts'
 import { namespacesIn, type Namespaces } from './namespaces.ts'
 import { lastLines } from './log-file.ts'
 import { makeSwitch } from './network.ts'
@@ -84,10 +84,8 @@ export class Mesh {
 
   /** Makes a namespace known, to the webhook too. */
   async applyNamespace(namespace: Namespace): Promise<void> {
-    const before = this.namespaces.list().find(({ metadata }) => metadata.name === namespace.metadata.name)
     await this.namespaces.apply(namespace)
-    if (injects(namespace) !== (before !== undefined && injects(before)))
-      await untilTaken(namespace, async (pod) => (await this.admit(pod, true)).pod, this.stopping.signal)
+    await untilTaken(namespace, async (pod) => (await this.admit(pod, true)).pod, this.stopping.signal)
   }
 
   /** Parts by node, the control plane's first. */

@@ -5,6 +5,7 @@ import { sleep } from '@nsm/sdk/sleep.js'
 
 const annotation = 'networkservicemesh.io'
 const injectKey = 'networkservicemesh.io/inject'
+const levelKey = 'pod-security.kubernetes.io/enforce'
 const pauseMs = 20
 const patienceMs = 5_000
 
@@ -18,6 +19,7 @@ export async function untilTaken(
   signal: AbortSignal,
 ): Promise<void> {
   const wanted = injects(namespace)
+  const level = isOff(namespace) ? undefined : namespace.metadata.labels?.[levelKey] === 'restricted'
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(patienceMs)])
   const probe: Pod = {
     apiVersion: 'v1',
@@ -25,14 +27,29 @@ export async function untilTaken(
     metadata: { name: 'probe', namespace: namespace.metadata.name },
     spec: { containers: [{ name: 'probe', command: ['true'] }] },
   }
-  while (!bounded.aborted && (await isInjected(probe, admit)) !== wanted)
+  const asking: Pod = {
+    ...probe,
+    metadata: { ...probe.metadata, annotations: { [annotation]: 'kernel://probe' } },
+  }
+  const isTaken = async (): Promise<boolean> =>
+    (await isInjected(probe, admit)) === wanted &&
+    (level === undefined || (await isRestricted(asking, admit)) === level)
+  while (!bounded.aborted && !(await isTaken()))
     await sleep({ clock: systemClock, signal: bounded }, pauseMs).catch(() => undefined)
 }
 
 /** Pods of this namespace are injected without an annotation of their own. */
-export function injects({ metadata }: Namespace): boolean {
-  const off = metadata.labels?.[injectKey] === 'disabled' || metadata.annotations?.[injectKey] === 'disabled'
-  return (metadata.annotations?.[annotation] ?? '') !== '' && !off
+function injects(namespace: Namespace): boolean {
+  return (namespace.metadata.annotations?.[annotation] ?? '') !== '' && !isOff(namespace)
+}
+
+function isOff({ metadata }: Namespace): boolean {
+  return metadata.labels?.[injectKey] === 'disabled' || metadata.annotations?.[injectKey] === 'disabled'
+}
+
+/** Where Pod Security is restricted nothing is written in pods: their DNS is told from the start. */
+async function isRestricted(asking: Pod, admit: (pod: Pod) => Promise<Pod>): Promise<boolean> {
+  return (await admit(asking)).spec.dnsPolicy === 'None'
 }
 
 async function isInjected(probe: Pod, admit: (pod: Pod) => Promise<Pod>): Promise<boolean> {
