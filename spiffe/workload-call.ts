@@ -5,7 +5,8 @@ import {
   type IncomingHttpHeaders,
 } from 'node:http2'
 import { connect, type NetConnectOpts } from 'node:net'
-import { SpiffeError, type SpiffeCode } from './errors.ts'
+import { reasonOf, SpiffeError, type SpiffeCode } from './errors.ts'
+import { frame, messageReader } from './framing.ts'
 
 /** One server-streaming call of the Workload API. */
 export interface WorkloadCall {
@@ -71,7 +72,7 @@ function follow(
   })
   stream.on('error', (err) => resolve(unavailable(err.message, err)))
   stream.on('close', () => resolve(why))
-  stream.end(framed(call.message))
+  stream.end(frame(call.message))
 }
 
 function addressOf(target: string): NetConnectOpts {
@@ -81,45 +82,23 @@ function addressOf(target: string): NetConnectOpts {
   return { host, port: Number(port) }
 }
 
-/** Flag and length before each message (gRPC over HTTP/2, "Length-Prefixed-Message"). */
-const prefixBytes = 5
-
-function framed(message: Uint8Array): Buffer {
-  const prefix = Buffer.alloc(prefixBytes)
-  prefix.writeUInt32BE(message.length, 1)
-  return Buffer.concat([prefix, message])
-}
-
-/** Takes the messages out of a body; answers what is wrong with it. The length is looked at before the message is collected. */
+/** Takes the messages out of a body; answers what is wrong with it. */
 function messageTaker(
   maxBytes: number,
   onMessage: (bytes: Buffer) => void,
 ): (chunk: Buffer) => SpiffeError | undefined {
-  let parts: Buffer[] = []
-  let held = 0
-  let wanted = prefixBytes
-
+  const reader = messageReader(maxBytes)
   return (chunk) => {
-    parts.push(chunk)
-    held += chunk.length
-    while (held >= wanted) {
-      const body = Buffer.concat(parts)
-      if (body.readUInt8(0) !== 0) return unavailable('a message is compressed, which was not offered')
-      const end = prefixBytes + body.readUInt32BE(1)
-      if (end - prefixBytes > maxBytes) {
-        return new SpiffeError(
-          'RESOURCE_EXHAUSTED',
-          `workload api: a message has ${end - prefixBytes} bytes, at most ${maxBytes} are taken`,
-        )
-      }
-      parts = [body]
-      wanted = end
-      if (held < end) return undefined
-      onMessage(body.subarray(prefixBytes, end))
-      parts = [body.subarray(end)]
-      held -= end
-      wanted = prefixBytes
+    let messages: Buffer[]
+    try {
+      messages = reader.push(chunk)
+    } catch (err) {
+      const isTooLong = err instanceof SpiffeError && err.code === 'RESOURCE_EXHAUSTED'
+      return isTooLong
+        ? new SpiffeError(err.code, `workload api: ${err.message}`)
+        : unavailable(reasonOf(err), err)
     }
+    for (const message of messages) onMessage(message)
     return undefined
   }
 }

@@ -1,3 +1,5 @@
+import { SpiffeError } from '@nsm/spiffe/errors.js'
+import { frame, messageReader } from '@nsm/spiffe/framing.js'
 import { setMaxListeners } from 'node:events'
 import {
   connect,
@@ -8,7 +10,6 @@ import {
 } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import { NsmError } from '../errors.ts'
-import { frame, messageReader } from './framing.ts'
 import { httpStatusError, resetError, statusOf } from './status.ts'
 import { formatTimeout } from './timeout.ts'
 
@@ -205,7 +206,7 @@ async function* messages(
     for await (const chunk of stream) yield* reader.push(chunk as Buffer)
   } catch (reason) {
     // A stream that was cut short throws; what ended it is known better below.
-    if (reason instanceof NsmError) giveUp(running, reason)
+    if (reason instanceof SpiffeError) giveUp(running, NsmError.from(reason))
   } finally {
     // A reset of a stream that has ended by itself makes Node's HTTP/2 abort the process when the session goes.
     if (!stream.closed && !stream.readableEnded) stream.close(constants.NGHTTP2_CANCEL)

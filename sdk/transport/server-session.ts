@@ -1,3 +1,4 @@
+import { frame, messageReader } from '@nsm/spiffe/framing.js'
 import {
   constants,
   performServerHandshake,
@@ -12,7 +13,6 @@ import { NsmError } from '../errors.ts'
 import type { Logger } from '../log.ts'
 import type { Peer } from '../peer.ts'
 import { incomingCall, newCall, type Call } from './call.ts'
-import { frame, messageReader } from './framing.ts'
 import { statusHeaders } from './status.ts'
 import { parseTimeout } from './timeout.ts'
 

@@ -1,11 +1,11 @@
-import { NsmError } from '../errors.ts'
+import { SpiffeError } from './errors.ts'
 
 /** Flag and length before each message (gRPC over HTTP/2, "Length-Prefixed-Message"). */
 const prefixBytes = 5
 
 /** Takes the messages out of a gRPC body. */
 export interface MessageReader {
-  /** The messages that are complete with this chunk. @throws NsmError RESOURCE_EXHAUSTED, UNIMPLEMENTED or INTERNAL. */
+  /** The messages that are complete with this chunk. @throws SpiffeError RESOURCE_EXHAUSTED, UNIMPLEMENTED or INTERNAL. */
   push(chunk: Buffer): Buffer[]
   /** Bytes of an unfinished message are waiting. */
   readonly partial: boolean
@@ -56,12 +56,15 @@ export function messageReader(maxBytes: number): MessageReader {
 function lengthOf(prefix: Buffer, maxBytes: number): number {
   const flag = prefix.readUInt8(0)
   if (flag === 1) {
-    throw new NsmError('UNIMPLEMENTED', 'message is compressed, which was not offered: send it as identity')
+    throw new SpiffeError(
+      'UNIMPLEMENTED',
+      'message is compressed, which was not offered: send it as identity',
+    )
   }
-  if (flag !== 0) throw new NsmError('INTERNAL', `message begins with flag ${flag}, not 0 or 1`)
+  if (flag !== 0) throw new SpiffeError('INTERNAL', `message begins with flag ${flag}, not 0 or 1`)
   const length = prefix.readUInt32BE(1)
   if (length > maxBytes) {
-    throw new NsmError('RESOURCE_EXHAUSTED', `message has ${length} bytes, at most ${maxBytes} are taken`)
+    throw new SpiffeError('RESOURCE_EXHAUSTED', `message has ${length} bytes, at most ${maxBytes} are taken`)
   }
   return length
 }
