@@ -9,6 +9,8 @@ const entries = {
   forwarder: 'forwarder-native/dist/main.js',
   webhook: 'webhook/dist/main.js',
   sidecar: 'sidecar/dist/main.js',
+  agent: 'agent/dist/main.js',
+  prefixes: 'prefixes/dist/main.js',
   'icmp-responder': 'nse/dist/main.js',
   nsm: 'cli/dist/main.js',
 }
