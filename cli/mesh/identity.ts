@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { listenUnix } from '@nsm/native/unix-socket.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { startAuthority, type Authority } from '@nsm/spiffe/authority/authority.js'
-import type { Caller } from '@nsm/spiffe/authority/subscribers.js'
+import type { Caller } from '@nsm/spiffe/authority/caller.js'
 import { systemNamespace } from './control-plane.ts'
 import { ancestry } from './processes.ts'
 

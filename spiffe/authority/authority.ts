@@ -1,18 +1,11 @@
-import { closeSync, fstatSync } from 'node:fs'
-import type { Duplex } from 'node:stream'
 import type { X509Certificate } from 'node:crypto'
 import { machineClock, type Clock } from '../clock.ts'
 import { SpiffeError, reasonOf } from '../errors.ts'
 import { openCa } from './ca.ts'
-import { subscribers, type Attest, type Caller } from './subscribers.ts'
+import { callerOf, type CallerSocket } from './caller.ts'
+import { memoryRootStore, type RootStore } from './root-store.ts'
+import { subscribers, type Attest } from './subscribers.ts'
 import { serveConnection } from './workload-service.ts'
-
-/** An accepted connection on a unix socket, with what the kernel knows of its other end. */
-export interface CallerSocket extends Duplex {
-  readonly peerCredentials: { readonly pid: number; readonly uid: number; readonly gid: number }
-  /** A descriptor of the caller's network namespace, to be closed here; rejects where the kernel cannot tell. */
-  peerNetns(): Promise<number>
-}
 
 /** Listens on a unix socket; Node's own listener knows no peer credentials. */
 export type ListenUnix = (
@@ -35,9 +28,11 @@ export interface AuthorityOptions {
   readonly rootLifeMs?: number
   /** How long a new root is only published before it signs; default 1 min. */
   readonly rootSpreadMs?: number
-  /** Keeps the roots and their keys across restarts (mode 0600). */
-  readonly keyFile?: string
-  /** Hears of attestations that failed and of connections above the limit. */
+  /** Where the roots and their keys are kept; default: they end with the process. */
+  readonly rootStore?: RootStore
+  /** A root is renewed up to this much late, so that authorities which share a store do not all try at once; default 0. */
+  readonly renewalJitterMs?: number
+  /** Hears of attestations that failed, of connections above the limit, and of roots that could not be made or kept. */
   readonly onProblem?: (err: SpiffeError) => void
   readonly clock?: Clock
 }
@@ -59,7 +54,7 @@ const maxConnections = 4096
 
 /**
  * Starts a CA for one trust domain (EC P-256) with the X.509 part of the Workload API before it; what it does not serve is
- * Unimplemented. @throws SpiffeError FAILED_PRECONDITION (key file), INVALID_ARGUMENT (options), or what `listen` throws.
+ * Unimplemented. @throws SpiffeError FAILED_PRECONDITION (root store), INVALID_ARGUMENT (options), or what `listen` throws.
  */
 export async function startAuthority(options: AuthorityOptions): Promise<Authority> {
   const { trustDomain, attest, clock = machineClock, onProblem = () => undefined } = options
@@ -69,7 +64,9 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
     svidLifeMs: options.svidLifeMs ?? hourMs,
     rootLifeMs: options.rootLifeMs ?? 7 * 24 * hourMs,
     rootSpreadMs: options.rootSpreadMs ?? 60_000,
-    keyFile: options.keyFile,
+    store: options.rootStore ?? memoryRootStore(),
+    renewalJitterMs: options.renewalJitterMs ?? 0,
+    onProblem,
   })
   const streams = subscribers({ ca, attest, clock, onProblem })
   const connections = new Map<CallerSocket, () => Promise<void>>()
@@ -82,10 +79,7 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
       socket.destroy()
       return
     }
-    connections.set(
-      socket,
-      serveConnection({ socket, caller: async () => callerOf(socket), ca, streams, clock }),
-    )
+    connections.set(socket, serveConnection({ socket, caller: callerOf(socket), ca, streams, clock }))
     socket.once('close', () => {
       void connections.get(socket)?.()
       connections.delete(socket)
@@ -114,24 +108,5 @@ export async function startAuthority(options: AuthorityOptions): Promise<Authori
       await Promise.all([...connections.values()].map(async (stop) => stop()))
       await released
     },
-  }
-}
-
-async function callerOf(socket: CallerSocket): Promise<Caller> {
-  const { pid, uid, gid } = socket.peerCredentials
-  return { pid, uid, gid, netnsInode: await netnsInodeOf(socket) }
-}
-
-async function netnsInodeOf(socket: CallerSocket): Promise<bigint | undefined> {
-  let fd: number
-  try {
-    fd = await socket.peerNetns()
-  } catch {
-    return undefined
-  }
-  try {
-    return fstatSync(fd, { bigint: true }).ino
-  } finally {
-    closeSync(fd)
   }
 }

@@ -21,8 +21,8 @@ export interface Ca {
   issue(id: string): Promise<X509Svid>
   /** Publishes a new root, which signs after `rootSpreadMs`. */
   rotate(): Promise<void>
-  /** Calls when the roots have changed; the answer stops it. */
-  onChange(listener: () => void): () => void
+  /** Calls when the roots are others; `lost`: what one of them has signed counts no more. The answer stops it. */
+  onChange(listener: (lost: boolean) => void): () => void
   close(): void
 }
 

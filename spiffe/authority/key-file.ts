@@ -1,16 +1,32 @@
-import { createPrivateKey, randomBytes, X509Certificate } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
 import { reasonOf, SpiffeError } from '../errors.ts'
 import type { Issued } from './certificates.ts'
+import { rootsFromPem, rootsToPem } from './root-pem.ts'
+import type { RootStore } from './root-store.ts'
 
 const maxFileBytes = 1024 * 1024
-const block = /-----BEGIN (CERTIFICATE|PRIVATE KEY)-----[^-]+-----END \1-----/g
 
 /**
- * Reads the roots that an earlier run kept, oldest first; none when there is no such file.
- * @throws SpiffeError FAILED_PRECONDITION when others may read the file, or it holds something else.
+ * Keeps the roots of one authority in a file across its restarts, mode 0600; a crash leaves the old file or the new one. Several authorities
+ * cannot share it. Refuses a file that others may read, or that holds something else.
  */
-export async function readKeyFile(path: string): Promise<readonly Issued[]> {
+export function keyFileStore(path: string): RootStore {
+  return {
+    read: async () => readKeyFile(path),
+    async update(change) {
+      const kept = await readKeyFile(path)
+      const next = await change(kept)
+      if (next === undefined) return kept
+      await writeKeyFile(path, next)
+      return next
+    },
+    onChange: () => () => undefined,
+  }
+}
+
+/** Oldest first; none when there is no such file. */
+async function readKeyFile(path: string): Promise<readonly Issued[]> {
   const file = await open(path, 'r').catch((err: unknown) => {
     if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw failed(path, reasonOf(err), err)
@@ -21,22 +37,18 @@ export async function readKeyFile(path: string): Promise<readonly Issued[]> {
     if ((mode & 0o077) !== 0)
       throw failed(path, `has mode ${(mode & 0o777).toString(8)}, but only its owner may have access`)
     if (size > maxFileBytes) throw failed(path, `is ${size} bytes long, at most ${maxFileBytes} are read`)
-    return parse(path, await file.readFile('latin1'))
+    return rootsFromPem(await file.readFile('latin1'), `key file ${path}`)
   } finally {
     await file.close()
   }
 }
 
-/** Puts the roots into the file, mode 0600: a crash leaves the old file or the new one. */
-export async function writeKeyFile(path: string, roots: readonly Issued[]): Promise<void> {
-  const text = roots
-    .flatMap(({ certificate, key }) => [certificate.toString(), key.export({ type: 'pkcs8', format: 'pem' })])
-    .join('')
+async function writeKeyFile(path: string, roots: readonly Issued[]): Promise<void> {
   const draft = `${path}.${randomBytes(6).toString('hex')}`
   try {
     const file = await open(draft, 'wx', 0o600)
     try {
-      await file.writeFile(text)
+      await file.writeFile(rootsToPem(roots))
       await file.sync()
     } finally {
       await file.close()
@@ -46,27 +58,6 @@ export async function writeKeyFile(path: string, roots: readonly Issued[]): Prom
     await rm(draft, { force: true })
     throw failed(path, reasonOf(err), err)
   }
-}
-
-/** Pairs of a certificate and its key. */
-function parse(path: string, text: string): readonly Issued[] {
-  const blocks = text.match(block) ?? []
-  const roots: Issued[] = []
-  try {
-    for (let i = 0; i + 1 < blocks.length; i += 2) {
-      roots.push({
-        certificate: new X509Certificate(blocks[i] ?? ''),
-        key: createPrivateKey(blocks[i + 1] ?? ''),
-      })
-    }
-  } catch (err) {
-    throw failed(path, reasonOf(err), err)
-  }
-  const whole =
-    blocks.length % 2 === 0 && roots.every(({ certificate, key }) => certificate.checkPrivateKey(key))
-  if (roots.length === 0 || !whole)
-    throw failed(path, 'does not hold pairs of a certificate and its private key')
-  return roots
 }
 
 function failed(path: string, why: string, cause?: unknown): SpiffeError {

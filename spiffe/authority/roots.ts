@@ -1,15 +1,18 @@
 import { detailsOf } from '../certificate.ts'
 import type { Clock } from '../clock.ts'
-import { SpiffeError } from '../errors.ts'
+import { reasonOf, SpiffeError } from '../errors.ts'
 import { makeRoot, skewMs, type Issued } from './certificates.ts'
-import { readKeyFile, writeKeyFile } from './key-file.ts'
+import type { RootStore } from './root-store.ts'
 
 export interface RootsOptions {
   readonly trustDomain: string
   readonly clock: Clock
   readonly rootLifeMs: number
-  /** Keeps the roots across restarts; absent = they end with the process. */
-  readonly keyFile: string | undefined
+  readonly store: RootStore
+  /** Renewal comes up to this much late, so that one of the authorities that share a store is first. */
+  readonly renewalJitterMs: number
+  /** Hears why roots could not be made, read or kept; that is tried again. */
+  readonly onProblem: (err: SpiffeError) => void
 }
 
 /** The roots of a trust domain, which renew themselves. */
@@ -18,8 +21,8 @@ export interface Roots {
   readonly alive: readonly Issued[]
   /** Adds a root now. */
   add(): Promise<void>
-  /** Calls when there is a new root; the answer stops it. */
-  onChange(listener: () => void): () => void
+  /** Calls when the roots are others; `lost`: one that was alive counts no more. The answer stops it. */
+  onChange(listener: (lost: boolean) => void): () => void
   close(): void
 }
 
@@ -27,49 +30,82 @@ export interface Roots {
 const retryMs = 60_000
 
 /**
- * Loads the roots, or makes the first one; from then on each is followed by another at half its life.
- * @throws SpiffeError FAILED_PRECONDITION when the key file cannot be used.
+ * Takes the roots of the store, or makes the first one; from then on each is followed by another at half its life, made by whichever authority
+ * of this store comes first. A store that somebody has emptied gets a new root, and those before it count no more.
+ * @throws SpiffeError as the store does, or FAILED_PRECONDITION when it holds roots of another trust domain
  */
-export async function openRoots({ trustDomain, clock, rootLifeMs, keyFile }: RootsOptions): Promise<Roots> {
+export async function openRoots(options: RootsOptions): Promise<Roots> {
+  const { trustDomain, clock, rootLifeMs, store, renewalJitterMs, onProblem } = options
   const isAlive = (root: Issued): boolean => endOf(root) > clock.now()
-  let roots = (await keptRoots(trustDomain, keyFile)).filter(isAlive)
-  const listeners = new Set<() => void>()
+  const listeners = new Set<(lost: boolean) => void>()
+  let roots: readonly Issued[] = []
   let disarm: (() => void) | undefined
+  let closed = false
   let busy: Promise<void> = Promise.resolve()
 
-  const make = async (): Promise<void> => {
-    const next = [...roots.filter(isAlive), await makeRoot(trustDomain, clock.now(), rootLifeMs)]
-    if (keyFile !== undefined) await writeKeyFile(keyFile, next)
-    roots = next
-    for (const listener of listeners) listener()
-  }
-  const add = async (): Promise<void> => {
-    busy = busy.catch(() => undefined).then(make)
+  const inTurn = async (body: () => Promise<void>): Promise<void> => {
+    busy = busy.catch(() => undefined).then(body)
     return busy
   }
-  const schedule = (waitMs: number): void => {
-    disarm = clock.after(waitMs, () => {
-      void add().then(
-        () => schedule(untilRenewal()),
-        () => schedule(retryMs),
-      )
-    })
+  const take = (kept: readonly Issued[]): void => {
+    const before = roots.filter(isAlive)
+    roots = kept.filter(isAlive)
+    const lost = before.some((root) => !includes(roots, root))
+    if (lost || roots.length > before.length) for (const listener of listeners) listener(lost)
   }
-  const untilRenewal = (): number => Math.max(0, renewalOf(roots) - clock.now())
+  /** Adds a root if the living ones of the store want one. */
+  const grow = async (wanted: (alive: readonly Issued[]) => boolean): Promise<void> => {
+    const kept = await store.update(async (found) => {
+      const alive = ofDomain(trustDomain, found).filter(isAlive)
+      return wanted(alive) ? [...alive, await makeRoot(trustDomain, clock.now(), rootLifeMs)] : undefined
+    })
+    take(ofDomain(trustDomain, kept))
+  }
+  const isDue = (alive: readonly Issued[]): boolean => renewalOf(alive) <= clock.now()
+  const schedule = (waitMs: number): void => {
+    disarm?.()
+    if (!closed) disarm = clock.after(waitMs, () => void renew(async () => grow(isDue)))
+  }
+  const untilRenewal = (): number =>
+    Math.max(0, renewalOf(roots) - clock.now()) + Math.random() * renewalJitterMs
+  const renew = async (body: () => Promise<void>): Promise<void> =>
+    inTurn(body).then(
+      () => schedule(untilRenewal()),
+      (reason: unknown) => {
+        onProblem(problemOf(reason))
+        schedule(retryMs)
+      },
+    )
+  const follow = async (): Promise<void> => {
+    const kept = ofDomain(trustDomain, await store.read())
+    if (kept.some(isAlive)) take(kept)
+    else await grow((alive) => alive.length === 0)
+  }
 
-  if (roots.length === 0) await add()
+  const stopFollowing = store.onChange(() => void renew(follow))
+  const close = (): void => {
+    closed = true
+    stopFollowing()
+    disarm?.()
+  }
+  try {
+    await inTurn(async () => grow((alive) => alive.length === 0))
+  } catch (reason) {
+    close()
+    throw reason
+  }
   schedule(untilRenewal())
 
   return {
     get alive() {
       return roots.filter(isAlive)
     },
-    add,
+    add: async () => inTurn(async () => grow(() => true)),
     onChange(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
     },
-    close: () => disarm?.(),
+    close,
   }
 }
 
@@ -83,18 +119,26 @@ export function endOf({ certificate }: Issued): number {
   return detailsOf(certificate).notAfterMs
 }
 
-async function keptRoots(trustDomain: string, keyFile: string | undefined): Promise<readonly Issued[]> {
-  if (keyFile === undefined) return []
-  const kept = await readKeyFile(keyFile)
+function ofDomain(trustDomain: string, kept: readonly Issued[]): readonly Issued[] {
   if (kept.every(({ certificate }) => detailsOf(certificate).uris.includes(`spiffe://${trustDomain}`)))
     return kept
   throw new SpiffeError(
     'FAILED_PRECONDITION',
-    `key file ${keyFile} holds roots of other domains than ${trustDomain}`,
+    `roots of other domains than ${trustDomain} are kept where its own should be`,
   )
+}
+
+function includes(roots: readonly Issued[], { certificate }: Issued): boolean {
+  return roots.some((root) => root.certificate.fingerprint256 === certificate.fingerprint256)
 }
 
 function renewalOf(roots: readonly Issued[]): number {
   const newest = roots.at(-1)
   return newest === undefined ? 0 : (startOf(newest) + endOf(newest)) / 2
+}
+
+function problemOf(reason: unknown): SpiffeError {
+  return reason instanceof SpiffeError
+    ? reason
+    : new SpiffeError('UNAVAILABLE', `roots: ${reasonOf(reason)}`, { cause: reason })
 }

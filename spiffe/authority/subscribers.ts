@@ -2,16 +2,7 @@ import { status, type ServerWritableStream } from '@grpc/grpc-js'
 import type { Clock } from '../clock.ts'
 import { reasonOf, SpiffeError } from '../errors.ts'
 import type { Ca } from './ca.ts'
-
-/** A workload as the kernel sees it at the other end of its connection. */
-export interface Caller {
-  /** 0 when it lives in a pid namespace that cannot be seen from here. */
-  readonly pid: number
-  readonly uid: number
-  readonly gid: number
-  /** Inode of its network namespace, where the kernel can tell. */
-  readonly netnsInode: bigint | undefined
-}
+import type { Caller } from './caller.ts'
 
 /** Who a caller is: its SPIFFE ID, or undefined for somebody unknown. Asked again before each renewal. */
 export type Attest = (caller: Caller) => Promise<string | undefined>
@@ -50,8 +41,8 @@ interface Stream {
 /** All open streams of an authority. */
 export function subscribers(options: SubscribersOptions): Subscribers {
   const streams = new Set<Stream>()
-  const stopWatching = options.ca.onChange(() => {
-    for (const stream of streams) void stream.push(false)
+  const stopWatching = options.ca.onChange((lost) => {
+    for (const stream of streams) void stream.push(lost)
   })
   return {
     serve(subscription) {

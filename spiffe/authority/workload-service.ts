@@ -20,7 +20,8 @@ import type { X509Svid } from '../svid.ts'
 import { securityHeader } from '../workload-stream.ts'
 import { chainDer } from '../x509-svid.ts'
 import type { Ca } from './ca.ts'
-import type { Caller, Subscribers } from './subscribers.ts'
+import type { Caller } from './caller.ts'
+import type { Subscribers } from './subscribers.ts'
 
 export interface CallerConnection {
   readonly socket: Duplex

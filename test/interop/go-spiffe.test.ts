@@ -6,6 +6,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { anyId, oneOf } from '@nsm/spiffe/authorise.js'
 import { startAuthority } from '@nsm/spiffe/authority/authority.js'
+import { keyFileStore } from '@nsm/spiffe/authority/key-file.js'
 import type { SpiffeError } from '@nsm/spiffe/errors.js'
 import { parseSpiffeId } from '@nsm/spiffe/spiffe-id.js'
 import { secureClientSocket, secureServerSocket } from '@nsm/spiffe/tls.js'
@@ -73,8 +74,8 @@ function tests(binary: string): void {
   })
 
   t.test('go-spiffe comes back to an authority that was restarted', async (t) => {
-    const keyFile = path.join(t.testdir(), 'roots.pem')
-    const running = await run(t, { keyFile })
+    const rootStore = keyFileStore(path.join(t.testdir(), 'roots.pem'))
+    const running = await run(t, { rootStore })
     const child = start(t, 'watch', running.address)
     const first = await child.next()
     await running.authority.close()
@@ -84,7 +85,7 @@ function tests(binary: string): void {
       socketPath: running.address.slice('unix://'.length),
       listen: nodeListen(),
       attest: async () => String(first['id']),
-      keyFile,
+      rootStore,
     })
     t.teardown(async () => again.close())
     for (let state = await child.next(); ; state = await child.next()) {

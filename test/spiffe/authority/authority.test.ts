@@ -3,6 +3,7 @@ import { chmod, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { anyId } from '@nsm/spiffe/authorise.js'
 import type { AuthorityOptions } from '@nsm/spiffe/authority/authority.js'
+import { keyFileStore } from '@nsm/spiffe/authority/key-file.js'
 import { detailsOf } from '@nsm/spiffe/certificate.js'
 import type { SpiffeError } from '@nsm/spiffe/errors.js'
 import { X509SVIDRequest } from '@nsm/spiffe/gen/workload.js'
@@ -266,7 +267,11 @@ t.test('roots renew themselves at half their life, and leave at its end', async 
 t.test('the roots outlive a restart when told to', async (t) => {
   const folder = t.testdir()
   const keyFile = path.join(folder, 'roots.pem')
-  const first = await runAuthority({ trustDomain: 'k8s.nsm', attest: async () => id, keyFile })
+  const first = await runAuthority({
+    trustDomain: 'k8s.nsm',
+    attest: async () => id,
+    rootStore: keyFileStore(keyFile),
+  })
   await first.authority.rotateRoot()
   const roots = first.authority.roots.map(({ fingerprint256 }) => fingerprint256)
   const source = await x509Source({ address: first.address })
@@ -276,7 +281,7 @@ t.test('the roots outlive a restart when told to', async (t) => {
   t.equal((await stat(keyFile)).mode & 0o777, 0o600)
   t.same(await readdir(folder), ['roots.pem'], 'no draft is left')
 
-  const second = await run(t, { keyFile })
+  const second = await run(t, { rootStore: keyFileStore(keyFile) })
   t.same(
     second.authority.roots.map(({ fingerprint256 }) => fingerprint256),
     roots,
@@ -290,7 +295,7 @@ t.test('a key file that cannot be trusted is refused, and left as it was', async
   const folder = t.testdir({ nonsense: 'x', 'cut.pem': '' })
   const keyFile = path.join(folder, 'roots.pem')
   const start = async (file: string, trustDomain = 'k8s.nsm'): Promise<void> => {
-    const running = await runAuthority({ trustDomain, attest: async () => id, keyFile: file })
+    const running = await runAuthority({ trustDomain, attest: async () => id, rootStore: keyFileStore(file) })
     await running.stop()
   }
   await start(keyFile)
