@@ -26,6 +26,9 @@ export interface Roots {
   close(): void
 }
 
+/** Whether a root is to be added to those that are alive. */
+type Wanted = (alive: readonly Issued[]) => boolean
+
 /** Pause after a root could not be made or kept. */
 const retryMs = 60_000
 
@@ -35,8 +38,8 @@ const retryMs = 60_000
  * @throws SpiffeError as the store does, or FAILED_PRECONDITION when it holds roots of another trust domain
  */
 export async function openRoots(options: RootsOptions): Promise<Roots> {
-  const { trustDomain, clock, rootLifeMs, store, renewalJitterMs, onProblem } = options
-  const isAlive = (root: Issued): boolean => endOf(root) > clock.now()
+  const { trustDomain, clock, store, renewalJitterMs, onProblem } = options
+  const isAlive = livingAt(clock)
   const listeners = new Set<(lost: boolean) => void>()
   let roots: readonly Issued[] = []
   let disarm: (() => void) | undefined
@@ -53,14 +56,7 @@ export async function openRoots(options: RootsOptions): Promise<Roots> {
     const lost = before.some((root) => !includes(roots, root))
     if (lost || roots.length > before.length) for (const listener of listeners) listener(lost)
   }
-  /** Adds a root if the living ones of the store want one. */
-  const grow = async (wanted: (alive: readonly Issued[]) => boolean): Promise<void> => {
-    const kept = await store.update(async (found) => {
-      const alive = ofDomain(trustDomain, found).filter(isAlive)
-      return wanted(alive) ? [...alive, await makeRoot(trustDomain, clock.now(), rootLifeMs)] : undefined
-    })
-    take(ofDomain(trustDomain, kept))
-  }
+  const grow = async (wanted: Wanted): Promise<void> => take(await grown(options, wanted))
   const isDue = (alive: readonly Issued[]): boolean => renewalOf(alive) <= clock.now()
   const schedule = (waitMs: number): void => {
     disarm?.()
@@ -107,6 +103,20 @@ export async function openRoots(options: RootsOptions): Promise<Roots> {
     },
     close,
   }
+}
+
+/** Adds a root to the store if its living ones want one; answers what is kept then. */
+async function grown(options: RootsOptions, wanted: Wanted): Promise<readonly Issued[]> {
+  const { trustDomain, clock, rootLifeMs, store } = options
+  const kept = await store.update(async (found) => {
+    const alive = ofDomain(trustDomain, found).filter(livingAt(clock))
+    return wanted(alive) ? [...alive, await makeRoot(trustDomain, clock.now(), rootLifeMs)] : undefined
+  })
+  return ofDomain(trustDomain, kept)
+}
+
+function livingAt(clock: Clock): (root: Issued) => boolean {
+  return (root) => endOf(root) > clock.now()
 }
 
 /** When a root was made, ms since the epoch. */

@@ -108,31 +108,31 @@ t.test('one of them renews the root at half its life, the others follow before i
   const clock = handClock(Date.now())
   const options = { clock, rootLifeMs: 8 * hourMs, rootSpreadMs: hourMs, renewalJitterMs: 60_000 }
   const all = await Promise.all([run(t, store, options), run(t, store, options), run(t, store, options)])
-  const source = await x509Source({ address: all[1]!.address })
+  const source = await x509Source({ address: all[1].address })
   t.teardown(() => source.close())
-  const [old] = all[0]!.authority.roots
+  const [old] = all[0].authority.roots
   clock.advance(4 * hourMs + 60_000)
   await until('all have both', () => all.every(({ authority }) => authority.roots.length === 2))
   await pause(20)
   t.equal(store.kept.length, 2, 'one new root for all')
-  for (const { authority } of all) t.same(namesOf(authority.roots), namesOf(all[0]!.authority.roots))
+  for (const { authority } of all) t.same(namesOf(authority.roots), namesOf(all[0].authority.roots))
   await until('workloads have both', () => source.current.bundles.get('k8s.nsm')?.length === 2)
 
-  const early = await x509Source({ address: all[2]!.address })
+  const early = await x509Source({ address: all[2].address })
   t.teardown(() => early.close())
   t.ok(early.current.svids[0].certificates[0].verify(old!.publicKey), 'the old one still signs')
   clock.advance(hourMs)
-  const late = await x509Source({ address: all[2]!.address })
+  const late = await x509Source({ address: all[2].address })
   t.teardown(() => late.close())
-  t.ok(late.current.svids[0].certificates[0].verify(all[2]!.authority.roots[1]!.publicKey), 'now the new one')
+  t.ok(late.current.svids[0].certificates[0].verify(all[2].authority.roots[1]!.publicKey), 'now the new one')
 })
 
 t.test('a store that was emptied starts over: new root, and at once new identities of it', async (t) => {
   const store = sharedStore()
   const both = await Promise.all([run(t, store), run(t, store)])
-  const source = await x509Source({ address: both[0]!.address })
+  const source = await x509Source({ address: both[0].address })
   t.teardown(() => source.close())
-  const [lost] = both[0]!.authority.roots
+  const [lost] = both[0].authority.roots
   store.empty()
   await until('a new identity', () => !source.current.svids[0].certificates[0].verify(lost!.publicKey))
   t.equal(store.kept.length, 1)
