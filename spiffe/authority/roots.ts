@@ -44,12 +44,8 @@ export async function openRoots(options: RootsOptions): Promise<Roots> {
   let roots: readonly Issued[] = []
   let disarm: (() => void) | undefined
   let closed = false
-  let busy: Promise<void> = Promise.resolve()
+  const inTurn = turns()
 
-  const inTurn = async (body: () => Promise<void>): Promise<void> => {
-    busy = busy.catch(() => undefined).then(body)
-    return busy
-  }
   const take = (kept: readonly Issued[]): void => {
     const before = roots.filter(isAlive)
     roots = kept.filter(isAlive)
@@ -102,6 +98,15 @@ export async function openRoots(options: RootsOptions): Promise<Roots> {
       return () => listeners.delete(listener)
     },
     close,
+  }
+}
+
+/** One body after another, also after one that failed. */
+function turns(): (body: () => Promise<void>) => Promise<void> {
+  let busy: Promise<void> = Promise.resolve()
+  return async (body) => {
+    busy = busy.catch(() => undefined).then(body)
+    return busy
   }
 }
 
