@@ -1,0 +1,108 @@
+import { systemClock, type Clock } from '@nsm/sdk/clock.js'
+import { NsmError } from '@nsm/sdk/errors.js'
+import type { Logger } from '@nsm/sdk/log.js'
+import { sleep } from '@nsm/sdk/sleep.js'
+import type { ApiClient } from './api-client.ts'
+import { backoff } from './backoff.ts'
+import { knownSeries, writeSeries, type RecordedEvent, type Series } from './event-series.ts'
+import { tokenBucket } from './token-bucket.ts'
+
+export type { RecordedEvent, Regarding } from './event-series.ts'
+
+/** Tells people who look at an object what happened to it. */
+export interface EventRecorder {
+  /** Takes an event to be written; never throws, never waits. The same again within 50 min is counted up in the one that is there. */
+  record(event: RecordedEvent): void
+  /** Events that were not written: too many, or refused. */
+  readonly dropped: number
+  /** Writes what waits, for a second at most, and stops. */
+  close(): Promise<void>
+}
+
+export interface EventRecorderOptions {
+  readonly client: ApiClient
+  /** As `nsm-webhook`. */
+  readonly component: string
+  /** Name of the pod or the node. */
+  readonly instance: string
+  readonly log: Logger
+  readonly clock?: Clock
+}
+
+const maxWaiting = 256
+/** A process with much to say must not be what the API server is busy with. */
+const rate = { perSecond: 2, burst: 20 }
+const maxTries = 5
+const closeMs = 1_000
+
+/** Writes core/v1 Events, one after another and not many a second; equal ones become one with a count. */
+export function eventRecorder(options: EventRecorderOptions): EventRecorder {
+  const { log, clock = systemClock } = options
+  const seriesOf = knownSeries()
+  const waiting = new Set<Series>()
+  const end = new AbortController()
+  const { signal } = end
+  const bucket = tokenBucket(rate, clock)
+  let dropped = 0
+  let isClosing = false
+  let writing: Promise<void> | undefined
+
+  /** One at a time: what happens again meanwhile is counted into what waits. */
+  async function writeAll(): Promise<void> {
+    for (const series of waiting) {
+      await bucket.take(signal)
+      waiting.delete(series)
+      await write(series).catch((reason: unknown) => {
+        dropped += 1
+        const { code, message } = NsmError.from(reason)
+        log.warn({ code, err: message, reason: series.event.reason }, 'an event was not written')
+      })
+    }
+  }
+
+  async function write(series: Series): Promise<void> {
+    const retry = backoff(500, 10_000)
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await writeSeries(series, options)
+        return
+      } catch (err) {
+        if (tries === maxTries || !isPassing(NsmError.from(err))) throw err
+        await sleep({ clock, signal }, retry.next())
+      }
+    }
+  }
+
+  return {
+    record(event) {
+      if (isClosing) return
+      const series = seriesOf(event, clock.now())
+      if (waiting.size >= maxWaiting && !waiting.has(series)) {
+        dropped += 1
+        if (dropped % 100 === 1) log.warn({ dropped }, 'there are more events than can be written')
+        return
+      }
+      waiting.add(series)
+      // What ends it is the end of the recorder alone.
+      writing ??= writeAll()
+        .catch(() => undefined)
+        .finally(() => (writing = undefined))
+    },
+    get dropped() {
+      return dropped
+    },
+    async close() {
+      isClosing = true
+      const disarm = clock.after(closeMs, () =>
+        end.abort(new NsmError('CANCELLED', 'the recorder was closed')),
+      )
+      const late = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+      await Promise.race([writing, late])
+      disarm()
+    },
+  }
+}
+
+function isPassing({ code }: NsmError): boolean {
+  return code === 'UNAVAILABLE' || code === 'DEADLINE_EXCEEDED' || code === 'RESOURCE_EXHAUSTED'
+}

@@ -1,0 +1,101 @@
+import { systemClock, type Clock } from '@nsm/sdk/clock.js'
+import { NsmError } from '@nsm/sdk/errors.js'
+import type { Logger } from '@nsm/sdk/log.js'
+import type { ApiClient, KubernetesObject, Selection } from './api-client.ts'
+import { follow } from './follow.ts'
+import { objectCache, withoutManagedFields, type Change } from './object-cache.ts'
+
+export type { Change } from './object-cache.ts'
+
+export interface InformerOptions<T extends KubernetesObject> {
+  readonly client: ApiClient
+  /** Of the collection, such as `/api/v1/pods` or `/api/v1/namespaces/nsm-system/secrets`. */
+  readonly path: string
+  readonly select?: Selection
+  readonly log: Logger
+  readonly clock?: Clock
+  /** What of an object stays in memory: everything but `metadata.managedFields` unless said otherwise. Name, namespace, uid and resourceVersion must stay. */
+  readonly keep?: (object: T) => T
+  /** After this time without a word from the server the objects no longer count as known; default 10 min. A watch that works says something each 5 min. */
+  readonly staleAfterMs?: number
+  /** Numbers from 0 to 1, for the waits that keep many informers apart. */
+  readonly random?: () => number
+}
+
+/** The objects of a collection as the server has them, kept up to date. */
+export interface Informer<T extends KubernetesObject> {
+  /** All objects are known, and the server was heard lately. */
+  readonly synced: boolean
+  /** Resolves when all objects are known for the first time; rejects with the signal's reason, or CANCELLED when closed. */
+  whenSynced(signal?: AbortSignal): Promise<void>
+  get(namespace: string | undefined, name: string): T | undefined
+  byUid(uid: string): T | undefined
+  values(): Iterable<T>
+  readonly size: number
+  /** Calls for each change from now on, the first list's included. The answer ends that. A listener that throws is logged. */
+  onChange(listener: (change: Change<T>) => void): () => void
+  close(): void
+}
+
+const defaultStaleMs = 600_000
+
+/** Lists a collection and follows it, whatever happens to the server; what was missed meanwhile is told as changes. */
+export function informer<T extends KubernetesObject>(options: InformerOptions<T>): Informer<T> {
+  const { client, path, select = {}, clock = systemClock, random = Math.random } = options
+  const { staleAfterMs = defaultStaleMs, keep = withoutManagedFields<T> } = options
+  const log = options.log.child({ path })
+  const cache = objectCache<T>({ keep, log })
+  const end = new AbortController()
+  let heardAt = clock.now()
+  let markSynced: () => void = () => undefined
+  const firstSync = new Promise<void>((resolve) => (markSynced = resolve))
+
+  void follow<T>({
+    client,
+    path,
+    select,
+    log,
+    clock,
+    random,
+    signal: end.signal,
+    onList(objects) {
+      cache.replaceAll(objects)
+      markSynced()
+    },
+    onEvent: cache.apply,
+    onHeard: () => (heardAt = clock.now()),
+  })
+
+  return {
+    get synced() {
+      return cache.isFilled && clock.now() - heardAt < staleAfterMs
+    },
+    whenSynced: (signal) => earliest(firstSync, [end.signal, ...(signal === undefined ? [] : [signal])]),
+    get: cache.get,
+    byUid: cache.byUid,
+    values: cache.values,
+    get size() {
+      return cache.size
+    },
+    onChange: cache.onChange,
+    close: () => end.abort(new NsmError('CANCELLED', `the informer of ${path} was closed`)),
+  }
+}
+
+/** The promise, or the reason of the first signal that aborts. */
+async function earliest(promise: Promise<void>, signals: readonly AbortSignal[]): Promise<void> {
+  const forget = new AbortController()
+  const aborted = signals.map(
+    (signal) =>
+      new Promise<never>((_, reject) => {
+        const stop = (): void => reject(NsmError.from(signal.reason))
+        if (signal.aborted) stop()
+        else signal.addEventListener('abort', stop, { signal: forget.signal })
+      }),
+  )
+  try {
+    await Promise.race([...aborted, promise])
+  } finally {
+    forget.abort()
+  }
+}
