@@ -37,6 +37,9 @@ export interface Addon {
   apply(netnsFd: number, changes: readonly object[]): Promise<Answer<boolean>>
   read(netnsFd: number, parts: readonly string[]): Promise<Answer<NamespaceState>>
   deleteLinks(netnsFd: number, names: readonly string[]): Promise<Answer<boolean>>
+  /** `kernel`: 0 = as it is, 1 = as before 5.12. */
+  bindMount(source: string, target: string, kernel: number): Promise<Answer<boolean>>
+  unmount(target: string): Promise<Answer<boolean>>
   connectUnix(path: string): Answer<number>
   listenUnix(path: string, mode: number, backlog: number): Answer<number>
   acceptUnix(listener: number): Answer<number>

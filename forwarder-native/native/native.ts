@@ -17,5 +17,7 @@ export const native: Native = {
   apply: async (netnsFd, changes) => void unwrap(await addon().apply(netnsFd, changes)),
   read: async (netnsFd, parts) => unwrap(await addon().read(netnsFd, parts)),
   deleteLinks: async (netnsFd, names) => void unwrap(await addon().deleteLinks(netnsFd, names)),
+  bindMount: async (source, target) => void unwrap(await addon().bindMount(source, target, 0)),
+  unmount: async (target) => unwrap(await addon().unmount(target)),
   ping,
 }

@@ -192,6 +192,14 @@ export interface Native {
    */
   deleteLinks(netnsFd: number, names: readonly string[]): Promise<void>
 
+  /**
+   * Shows the folder `source` at the existing folder `target`, read-only and without setuid programs, devices and programs.
+   * A link as the last part of `target` is not followed; what is mounted there already is covered.
+   */
+  bindMount(source: string, target: string): Promise<void>
+  /** Takes everything off that is mounted at `target` itself, also when it is in use; false = nothing was. */
+  unmount(target: string): Promise<boolean>
+
   /** One ICMP or ICMPv6 echo over a datagram socket of the calling process' own namespace; round trip in ms, undefined = no reply in time. */
   ping(source: string, destination: string, timeoutMs: number): Promise<number | undefined>
 }

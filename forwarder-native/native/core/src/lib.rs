@@ -10,6 +10,7 @@ pub mod encode;
 pub mod error;
 pub mod fib_rule;
 pub mod message;
+pub mod mount;
 pub mod netns;
 pub mod peer;
 pub mod ping;
