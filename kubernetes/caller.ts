@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { sleep } from '@nsm/sdk/sleep.js'
+import { callScopes } from './call-scopes.ts'
 import { connectionError, type Connections, type HttpCall } from './connections.ts'
 import { statusError } from './status-error.ts'
 import { tokenBucket, type Rate } from './token-bucket.ts'
@@ -43,29 +44,7 @@ const patienceMs = 1_000
 export function caller(options: CallerOptions): Caller {
   const { host, timeoutMs } = options
   const bucket = tokenBucket(options.rate, systemClock)
-  const running = new Set<AbortController>()
-  let closed: NsmError | undefined
-
-  /** What ends a call: its caller, its deadline, the client's end. `release` forgets them all. */
-  function scope(call: JsonCall): { controller: AbortController; undated(): void; release(): void } {
-    const controller = new AbortController()
-    if (closed !== undefined) controller.abort(closed)
-    running.add(controller)
-    const abort = (): void => controller.abort(NsmError.from(call.signal?.reason))
-    if (call.signal?.aborted === true) abort()
-    call.signal?.addEventListener('abort', abort, { once: true })
-    const late = new NsmError('DEADLINE_EXCEEDED', `${nameOf(call)}: no answer within ${timeoutMs} ms`)
-    const undated = systemClock.after(timeoutMs, () => controller.abort(late))
-    return {
-      controller,
-      undated,
-      release() {
-        undated()
-        running.delete(controller)
-        call.signal?.removeEventListener('abort', abort)
-      },
-    }
-  }
+  const scopes = callScopes(timeoutMs)
 
   async function accepted(call: JsonCall, signal: AbortSignal): Promise<IncomingMessage> {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body)
@@ -97,29 +76,29 @@ export function caller(options: CallerOptions): Caller {
 
   return {
     async json<T>(call: JsonCall) {
-      const { controller, release } = scope(call)
+      const scope = scopes.open(nameOf(call), call.signal)
       try {
-        const response = await accepted(call, controller.signal)
-        return parsed<T>(call, await textOf(response, maxAnswerBytes, host))
+        const response = await accepted(call, scope.signal)
+        return parsed(call, await textOf(response, maxAnswerBytes, host)) as T
       } finally {
-        release()
+        scope.close()
       }
     },
     async stream(path, signal) {
-      const { controller, undated, release } = scope({ method: 'GET', path, signal })
+      const call: JsonCall = { method: 'GET', path }
+      const scope = scopes.open(nameOf(call), signal)
       try {
-        const response = await accepted({ method: 'GET', path }, controller.signal)
-        undated()
-        response.once('close', release)
+        const response = await accepted(call, scope.signal)
+        scope.endless()
+        response.once('close', () => scope.close())
         return response
       } catch (err) {
-        release()
+        scope.close()
         throw err
       }
     },
     close(reason) {
-      closed = reason
-      for (const controller of running) controller.abort(reason)
+      scopes.abort(reason)
       options.connections.close()
     },
   }
@@ -177,9 +156,9 @@ async function textOf(response: IncomingMessage, maxBytes: number, host: string)
   return parts.join('')
 }
 
-function parsed<T>(call: JsonCall, text: string): T {
+function parsed(call: JsonCall, text: string): unknown {
   try {
-    return JSON.parse(text) as T
+    return JSON.parse(text)
   } catch (cause) {
     throw new NsmError('UNAVAILABLE', `${nameOf(call)}: the answer is no JSON: ${String(cause)}`, { cause })
   }

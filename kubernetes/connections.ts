@@ -71,13 +71,16 @@ export function connections(access: Access): Connections {
 }
 
 async function answer(request: ClientRequest, host: string, signal: AbortSignal): Promise<IncomingMessage> {
-  const abort = (): void => void request.destroy(NsmError.from(signal.reason))
+  let received: IncomingMessage | undefined
+  // Destroying the request of an answer that has begun would leave its reader with "aborted".
+  const abort = (): void => void (received ?? request).destroy(NsmError.from(signal.reason))
   signal.addEventListener('abort', abort, { once: true })
   request.once('close', () => signal.removeEventListener('abort', abort))
   request.once('socket', (socket) => void socket.setKeepAlive(true, keepAliveMs))
   return new Promise((resolve, reject) => {
     request.once('response', (response) => {
       response.setEncoding('utf8')
+      received = response
       resolve(response)
     })
     // Stays for later errors, too: whoever reads the body sees them there.

@@ -52,24 +52,11 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
     for (const series of waiting) {
       await bucket.take(signal)
       waiting.delete(series)
-      await write(series).catch((reason: unknown) => {
+      await writePatiently(series, options, { clock, signal }).catch((reason: unknown) => {
         dropped += 1
         const { code, message } = NsmError.from(reason)
         log.warn({ code, err: message, reason: series.event.reason }, 'an event was not written')
       })
-    }
-  }
-
-  async function write(series: Series): Promise<void> {
-    const retry = backoff(500, 10_000)
-    for (let tries = 1; ; tries += 1) {
-      try {
-        await writeSeries(series, options)
-        return
-      } catch (err) {
-        if (tries === maxTries || !isPassing(NsmError.from(err))) throw err
-        await sleep({ clock, signal }, retry.next())
-      }
     }
   }
 
@@ -100,6 +87,24 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
       await Promise.race([writing, late])
       disarm()
     },
+  }
+}
+
+/** Tries some times while the server can't be reached or has too much to do. */
+async function writePatiently(
+  series: Series,
+  writer: EventRecorderOptions,
+  until: Parameters<typeof sleep>[0],
+): Promise<void> {
+  const retry = backoff(500, 10_000)
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await writeSeries(series, writer)
+      return
+    } catch (err) {
+      if (tries === maxTries || !isPassing(NsmError.from(err))) throw err
+      await sleep(until, retry.next())
+    }
   }
 }
 

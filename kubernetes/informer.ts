@@ -62,7 +62,7 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
       cache.replaceAll(objects)
       markSynced()
     },
-    onEvent: cache.apply,
+    onEvent: (type, object) => cache.apply(type, object),
     onHeard: () => (heardAt = clock.now()),
   })
 
@@ -71,13 +71,13 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
       return cache.isFilled && clock.now() - heardAt < staleAfterMs
     },
     whenSynced: (signal) => earliest(firstSync, [end.signal, ...(signal === undefined ? [] : [signal])]),
-    get: cache.get,
-    byUid: cache.byUid,
-    values: cache.values,
+    get: (namespace, name) => cache.get(namespace, name),
+    byUid: (uid) => cache.byUid(uid),
+    values: () => cache.values(),
     get size() {
       return cache.size
     },
-    onChange: cache.onChange,
+    onChange: (listener) => cache.onChange(listener),
     close: () => end.abort(new NsmError('CANCELLED', `the informer of ${path} was closed`)),
   }
 }

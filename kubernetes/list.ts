@@ -46,7 +46,7 @@ async function pages<T extends KubernetesObject>(
   for (;;) {
     const query = { ...select, ...limit, ...(next === undefined ? first : { continue: next }) }
     const page = await client.get<Page>(withQuery(path, query), signal)
-    items.push(...(page.items ?? []).map((item) => typed<T>(item, page)))
+    items.push(...(page.items ?? []).map((item) => typed(item, page) as T))
     const { continue: more, resourceVersion = '' } = page.metadata
     if (typeof more !== 'string' || more === '') return { items, version: resourceVersion }
     next = more
@@ -58,10 +58,10 @@ function notOlder(version: string): Record<string, string> {
 }
 
 /** The items of a list don't say what they are. */
-function typed<T extends KubernetesObject>(item: KubernetesObject, page: Page): T {
+function typed(item: KubernetesObject, page: Page): KubernetesObject {
   const { apiVersion, kind } = page
-  if (item.kind !== undefined || apiVersion === undefined || kind === undefined) return item as T
-  return { apiVersion, kind: kind.replace(/List$/, ''), ...item } as T
+  if (item.kind !== undefined || apiVersion === undefined || kind === undefined) return item
+  return { apiVersion, kind: kind.replace(/List$/, ''), ...item }
 }
 
 /** A path with a query; values that are undefined are left out. */

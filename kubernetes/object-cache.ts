@@ -31,19 +31,8 @@ export function objectCache<T extends KubernetesObject>(options: {
   const { keep, log } = options
   const byName = new Map<string, T>()
   const byUid = new Map<string, T>()
-  const listeners = new Set<(change: Change<T>) => void>()
+  const changes = listeners<T>(log)
   let isFilled = false
-
-  function tell(change: Change<T>): void {
-    for (const listener of listeners) {
-      try {
-        listener(change)
-      } catch (err) {
-        const { namespace, name } = change.object.metadata
-        log.error({ err: String(err), namespace, name }, 'a change was not handled')
-      }
-    }
-  }
 
   function put(given: T): void {
     const key = keyOf(given)
@@ -58,7 +47,7 @@ export function objectCache<T extends KubernetesObject>(options: {
     byName.set(key, object)
     const { uid } = object.metadata
     if (uid !== undefined) byUid.set(uid, object)
-    tell(previous === undefined ? { type: 'added', object } : { type: 'modified', object, previous })
+    changes.tell(previous === undefined ? { type: 'added', object } : { type: 'modified', object, previous })
   }
 
   function remove(given: T): void {
@@ -67,7 +56,7 @@ export function objectCache<T extends KubernetesObject>(options: {
     if (previous === undefined) return
     byName.delete(key)
     if (previous.metadata.uid !== undefined) byUid.delete(previous.metadata.uid)
-    tell({ type: 'deleted', object: given === previous ? previous : keep(given), previous })
+    changes.tell({ type: 'deleted', object: given === previous ? previous : keep(given), previous })
   }
 
   return {
@@ -80,19 +69,38 @@ export function objectCache<T extends KubernetesObject>(options: {
     get: (namespace, name) => byName.get(nameKey(namespace, name)),
     byUid: (uid) => byUid.get(uid),
     values: () => byName.values(),
-    onChange(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    apply(type, object) {
-      if (type === 'DELETED') remove(object)
-      else put(object)
-    },
+    onChange: (listener) => changes.add(listener),
+    apply: (type, object) => (type === 'DELETED' ? remove(object) : put(object)),
     replaceAll(objects) {
       const there = new Set(objects.map(keyOf))
-      for (const [key, object] of [...byName]) if (!there.has(key)) remove(object)
+      // A map may lose entries while it is walked.
+      for (const [key, object] of byName) if (!there.has(key)) remove(object)
       for (const object of objects) put(object)
       isFilled = true
+    },
+  }
+}
+
+type Listener<T> = (change: Change<T>) => void
+
+function listeners<T extends KubernetesObject>(
+  log: Logger,
+): { add(listener: Listener<T>): () => void; tell(change: Change<T>): void } {
+  const all = new Set<Listener<T>>()
+  return {
+    add(listener) {
+      all.add(listener)
+      return () => all.delete(listener)
+    },
+    tell(change) {
+      for (const listener of all) {
+        try {
+          listener(change)
+        } catch (err) {
+          const { namespace, name } = change.object.metadata
+          log.error({ err: String(err), namespace, name }, 'a change was not handled')
+        }
+      }
     },
   }
 }
