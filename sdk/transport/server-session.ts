@@ -24,7 +24,8 @@ export type ServedMethod =
 export interface ServerSessionOptions {
   /** By full method, as `/networkservice.NetworkService/Request`. */
   readonly methods: ReadonlyMap<string, ServedMethod>
-  readonly peer: Peer
+  /** undefined = the socket proves nobody: plain, on a path that only its caller can open. */
+  readonly peer: Peer | undefined
   readonly log: Logger
   readonly clock: Clock
   /** Initial metadata of every answer. */
@@ -36,7 +37,7 @@ export interface ServerSessionOptions {
   readonly bodyTimeoutMs: number
 }
 
-/** gRPC over one authenticated socket. */
+/** gRPC over one socket. */
 export interface ServerSession {
   /** Ends streams with UNAVAILABLE, lets unary calls finish, takes no new ones. */
   close(): void
