@@ -1,15 +1,10 @@
+import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command, CommanderError } from 'commander'
+import { CommanderError } from 'commander'
 import { NsmError } from '@nsm/sdk/errors.js'
-import { version } from '@nsm/sdk/process/version.js'
 import type { Context } from './commands/context.ts'
-import { daemonCommand } from './commands/daemon.ts'
-import { downCommand } from './commands/down.ts'
-import { inspectCommands } from './commands/inspect.ts'
-import { objectCommands } from './commands/objects.ts'
-import { quickstartCommand } from './commands/quickstart.ts'
-import { resolveCommand } from './commands/resolve.ts'
-import { upCommand } from './commands/up.ts'
+import { meshProgram } from './commands/program.ts'
+import { kubectlProgram } from './kubectl/program.ts'
 import { terminalOf } from './output/terminal.ts'
 
 const stopping = new AbortController()
@@ -31,37 +26,14 @@ const context: Context = {
     process.exitCode = code
   },
 }
-const program = new Command('nsm')
-  .description('Network Service Mesh on this machine: extra interfaces for pods by one annotation')
-  .version(version, '--version', 'print the version')
-  .addHelpText(
-    'after',
-    `
-Examples:
-  nsm up -d -f examples/quickstart         start a mesh with pods, in the background
-  nsm status                               every connection, and what is wrong with it
-  nsm status client-1                      one pod, hop by hop
-  nsm exec client-1 -- ping -c 3 172.16.1.96
-  nsm logs client-1 -c sidecar
-  nsm down
-
-A mesh needs root and Linux; \`nsm COMMAND --help\` has the options.`,
-  )
-  .showHelpAfterError('(see `nsm --help`)')
-  .enablePositionalOptions()
-  .exitOverride()
-quickstartCommand(program, context)
-upCommand(program, context)
-objectCommands(program, context)
-inspectCommands(program, context)
-resolveCommand(program, context)
-downCommand(program, context)
-daemonCommand(program, context)
-
+// kubectl runs `kubectl-nsm` for `kubectl nsm`.
+const isPlugin = basename(process.argv[1] ?? '').startsWith('kubectl-nsm')
+const program = isPlugin ? kubectlProgram(context) : meshProgram(context)
 program.parseAsync().then(finish, (reason: unknown) => {
-  if (reason instanceof CommanderError) process.exitCode = reason.exitCode
+  if (reason instanceof CommanderError)
+    process.exitCode = isPlugin && reason.exitCode !== 0 ? 2 : reason.exitCode
   else if (!stopping.signal.aborted) {
-    process.stderr.write(`nsm: ${NsmError.from(reason).message}\n`)
+    process.stderr.write(`${program.name()}: ${NsmError.from(reason).message}\n`)
     process.exitCode = 1
   }
   finish()

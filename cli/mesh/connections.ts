@@ -11,6 +11,16 @@ export interface PodConnections {
   readonly status: unknown
   /** Why it could not be had; empty otherwise. */
   readonly error: string
+  /** What the pod asked for, where that is all that is known. */
+  readonly wanted?: readonly WantedConnection[]
+}
+
+/** A connection that a pod asked for. */
+export interface WantedConnection {
+  readonly networkService: string
+  /** Empty when it is left to the mesh. */
+  readonly interface: string
+  readonly state: string
 }
 
 /** Where sidecars serve their status. */

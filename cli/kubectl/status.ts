@@ -1,0 +1,110 @@
+import type { Command } from 'commander'
+import { NsmError } from '@nsm/sdk/errors.js'
+import { connectionsOf, type Answers } from '../cluster/connections.ts'
+import { textAt } from '../cluster/fields.ts'
+import { annotation } from '../cluster/names.ts'
+import { asks, injected, podsIn, type InjectedPod } from '../cluster/pods.ts'
+import type { Item } from '../cluster/cluster.ts'
+import type { Context } from '../commands/context.ts'
+import type { PodConnections } from '../mesh/connections.ts'
+import { connectionsTable, pathsText } from '../output/connections.ts'
+import { namesText } from '../output/names.ts'
+import {
+  commonOptions,
+  inCluster,
+  outputOption,
+  printed,
+  splitName,
+  type CommonOptions,
+  type Output,
+  type Session,
+} from './options.ts'
+
+interface Given extends CommonOptions {
+  readonly output: Output
+  readonly allNamespaces?: boolean
+}
+
+/** `kubectl nsm status`. */
+export function statusCommand(program: Command, context: Context): void {
+  commonOptions(program.command('status'))
+    .description('show the connections of all pods, or of one, hop by hop')
+    .argument('[pod]', 'name of a pod')
+    .option('-A, --all-namespaces', 'pods of all namespaces')
+    .addOption(outputOption('table', 'wide', 'json', 'yaml'))
+    .action(async (pod: string | undefined, given: Given) =>
+      inCluster(context, given, async (session) =>
+        pod === undefined ? statusOfAll(session, given) : statusOfOne(session, pod, given),
+      ),
+    )
+}
+
+async function statusOfAll(session: Session, given: Given): Promise<void> {
+  const { cluster, namespace } = session
+  const all = given.allNamespaces === true
+  const pods = (await podsIn(cluster, all ? undefined : namespace)).filter(lives)
+  const found = pods.flatMap((pod) => injected(pod) ?? [])
+  const without = pods.filter((pod) => asks(pod) && injected(pod) === undefined).map(notInjected)
+  const answers = await connectionsOf(cluster, found)
+  const rows = [...answers.pods, ...without].toSorted(
+    (a, b) => a.namespace.localeCompare(b.namespace) || a.pod.localeCompare(b.pod),
+  )
+  show(session, given, { ...answers, pods: rows })
+  if (rows.length > 0 || given.output === 'json' || given.output === 'yaml') return
+  const where = all ? 'in the cluster' : `in namespace ${namespace}`
+  session.terminal.out(
+    `no pod ${where} has a connection: annotate one with ${annotation}: kernel://SERVICE/nsm-1${all ? '' : ', or look in all namespaces with -A'}\n`,
+  )
+}
+
+async function statusOfOne(session: Session, word: string, given: Given): Promise<void> {
+  const { before: namespace = session.namespace, name } = splitName(word)
+  const pod = await session.cluster.get(`/api/v1/namespaces/${namespace}/pods/${name}`)
+  const answers = await connectionsOf(session.cluster, [withSidecar(pod)])
+  show(session, { ...given, allNamespaces: false }, answers)
+  if (given.output !== 'json' && given.output !== 'yaml')
+    session.terminal.out(namesText(answers.pods) + pathsText(answers.pods))
+}
+
+/** The pod with its sidecar; NOT_FOUND says why it has none. */
+export function withSidecar(pod: Item): InjectedPod {
+  const found = injected(pod)
+  if (found !== undefined) return found
+  const { namespace, name } = pod.metadata
+  throw new NsmError(
+    'NOT_FOUND',
+    asks(pod)
+      ? `pod ${namespace}/${name} asks for ${pod.metadata.annotations?.[annotation]} and has no sidecar: it was made before the mesh, or while the webhook was away; make it anew`
+      : `pod ${namespace}/${name} has no sidecar: it isn't annotated with ${annotation}`,
+  )
+}
+
+/** Pods that have ended have no connections any more. */
+function lives(pod: Item): boolean {
+  return !['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase'))
+}
+
+function notInjected(pod: Item): PodConnections {
+  const { namespace = '', name = '' } = pod.metadata
+  return {
+    namespace,
+    pod: name,
+    node: textAt(pod, 'spec', 'nodeName'),
+    status: undefined,
+    error: 'no sidecar was injected; `kubectl nsm check` says more',
+  }
+}
+
+function show(
+  { terminal }: Session,
+  { output, allNamespaces = false }: Given,
+  { pods, unasked }: Answers,
+): void {
+  if (output === 'json' || output === 'yaml') {
+    terminal.out(printed(pods, output))
+    return
+  }
+  if (pods.length > 0)
+    terminal.out(connectionsTable(pods, Date.now(), { namespace: allNamespaces, wide: output === 'wide' }))
+  for (const reason of unasked) terminal.note(`not asked, so told by conditions and events: ${reason}`)
+}

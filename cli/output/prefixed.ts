@@ -1,0 +1,22 @@
+import { StringDecoder } from 'node:string_decoder'
+
+/** Puts something before each line of a text that comes in pieces; whole lines only are written. */
+export function prefixed(
+  before: string,
+  write: (text: string) => void,
+): { readonly push: (chunk: Buffer) => void; readonly flush: () => void } {
+  const decoder = new StringDecoder()
+  let rest = ''
+  const put = (text: string): void => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop() ?? ''
+    if (lines.length > 0) write(lines.map((line) => `${before}${line}\n`).join(''))
+  }
+  return {
+    push: (chunk) => put(decoder.write(chunk)),
+    flush: () => {
+      put(decoder.end())
+      if (rest !== '') put('\n')
+    },
+  }
+}
