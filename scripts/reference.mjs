@@ -14,6 +14,7 @@ const processes = {
   sidecar: ['sidecar/dist/config.js', 'sidecarConfig'],
   'icmp-responder': ['nse/dist/config.js', 'icmpResponderConfig'],
   webhook: ['webhook/dist/config.js', 'webhookConfig'],
+  agent: ['agent/dist/config.js', 'agentConfig'],
 }
 /** Folders whose code ends up in a process. */
 const packages = [
@@ -26,6 +27,7 @@ const packages = [
   'sidecar',
   'nse',
   'webhook',
+  'agent',
   'cli',
 ]
 

@@ -26,10 +26,15 @@ export interface Ca {
   close(): void
 }
 
+/** Shorter ones would keep everybody busy with renewals. */
+const shortestLifeMs = 10_000
+
 /** Opens the CA with the roots that were kept, or new ones; they renew themselves at half their life. */
 export async function openCa(options: CaOptions): Promise<Ca> {
   const { clock, svidLifeMs } = options
   const trustDomain = parseTrustDomain(options.trustDomain)
+  if (svidLifeMs < shortestLifeMs)
+    throw new SpiffeError('INVALID_ARGUMENT', 'svids must live ten seconds or longer')
   if (svidLifeMs * 2 > options.rootLifeMs) {
     throw new SpiffeError('INVALID_ARGUMENT', 'roots must live at least twice as long as the svids they sign')
   }

@@ -317,6 +317,7 @@ t.test('options that cannot work are refused', async (t) => {
   const invalid = { code: 'INVALID_ARGUMENT' }
   await t.rejects(runAuthority({ ...base, trustDomain: 'K8S' }), invalid)
   await t.rejects(runAuthority({ ...base, svidLifeMs: hourMs, rootLifeMs: hourMs }), invalid)
+  await t.rejects(runAuthority({ ...base, svidLifeMs: 0 }), invalid)
   const listen = async (): Promise<never> => Promise.reject(new Error('address in use'))
   await t.rejects(runAuthority({ ...base, listen }), { code: 'UNAVAILABLE', message: /address in use/ })
 })

@@ -1,0 +1,125 @@
+import type { Clock } from '@nsm/sdk/clock.js'
+import type { SidecarConnection } from './sidecar-status.ts'
+
+/** One thing that happened to a connection of a pod, for people. */
+export interface ConnectionEvent {
+  readonly type: 'Normal' | 'Warning'
+  readonly reason: 'NetworkServiceConnected' | 'NetworkServiceFailed' | 'NetworkServiceHealed'
+  readonly message: string
+}
+
+export interface ConnectionEventsOptions {
+  readonly clock: Clock
+  /** What was up before has been told by whoever ran then; ms since the epoch. */
+  readonly startedAtMs: number
+  readonly tell: (event: ConnectionEvent) => void
+}
+
+/** Turns the states of one pod's connections into events: each change of state is told once. */
+export interface ConnectionEvents {
+  /** Takes the newest state of a connection. */
+  see(connection: SidecarConnection): void
+  close(): void
+}
+
+/** What passes sooner is not worth an event: a request that is refused while the endpoint still starts, a manager that is restarted. */
+const settleMs: Readonly<Record<string, number>> = {
+  RequestFailed: 3_000,
+  ControlPlaneLost: 10_000,
+  DataPlaneLost: 0,
+}
+/** Between two events of one connection whose failure only changes its words. */
+const repeatMs = 30_000
+/** More events of one pod at once, and more often than this in the long run, are left out: a pod says what it likes. */
+const burst = 20
+const eachMs = 15_000
+
+interface Known {
+  latest: SidecarConnection
+  /** The failure that was told and is not over. */
+  told: { readonly message: string; readonly atMs: number } | undefined
+  /** The one that is about to be told, by its reason. */
+  waiting: { readonly reason: string; readonly disarm: () => void } | undefined
+}
+
+/** Nothing is known yet. */
+export function connectionEvents({ clock, startedAtMs, tell }: ConnectionEventsOptions): ConnectionEvents {
+  const known = new Map<string, Known>()
+  const isAllowed = allowance(clock)
+  const say = (type: ConnectionEvent['type'], reason: ConnectionEvent['reason'], message: string): void => {
+    if (isAllowed()) tell({ type, reason, message })
+  }
+
+  const tellFailure = (one: Known): void => {
+    const message = failureOf(one.latest)
+    one.waiting = undefined
+    one.told = { message, atMs: clock.now() }
+    say('Warning', 'NetworkServiceFailed', message)
+  }
+  const fail = (one: Known): void => {
+    const { reason } = one.latest
+    if (one.waiting?.reason === reason || one.told?.message === failureOf(one.latest)) return
+    one.waiting?.disarm()
+    one.waiting = undefined
+    const waitMs = one.told === undefined ? (settleMs[reason] ?? 0) : one.told.atMs + repeatMs - clock.now()
+    if (waitMs <= 0) tellFailure(one)
+    else one.waiting = { reason, disarm: clock.after(waitMs, () => tellFailure(one)) }
+  }
+  const recover = (one: Known, isNews: boolean): void => {
+    const wasTold = one.told !== undefined
+    one.waiting?.disarm()
+    one.waiting = undefined
+    one.told = undefined
+    const { reason, lastHeal } = one.latest
+    if (!isNews) return
+    if (reason !== 'Healed') say('Normal', 'NetworkServiceConnected', connectionOf(one.latest))
+    else if (wasTold || lastHeal?.cause === 'DataPlaneLost')
+      say('Normal', 'NetworkServiceHealed', healOf(one.latest))
+  }
+
+  return {
+    see(latest) {
+      const before = known.get(latest.id)
+      const one = before ?? { latest, told: undefined, waiting: undefined }
+      const isNews =
+        before === undefined
+          ? latest.sinceMs >= startedAtMs
+          : before.latest.state !== 'UP' || before.latest.sinceMs !== latest.sinceMs
+      one.latest = latest
+      known.set(latest.id, one)
+      if (latest.state === 'UP') recover(one, isNews)
+      else if (Object.hasOwn(settleMs, latest.reason)) fail(one)
+      else if (latest.state === 'CLOSED') one.waiting?.disarm()
+    },
+    close() {
+      for (const { waiting } of known.values()) waiting?.disarm()
+    },
+  }
+}
+
+function connectionOf({ networkService, interface: name, endpoint, addresses }: SidecarConnection): string {
+  const address = addresses.length === 0 ? '' : `, ${addresses.join(' ')}`
+  return `${networkService}: ${name} is connected to ${endpoint}${address}`
+}
+
+function failureOf({ networkService, reason, message }: SidecarConnection): string {
+  return `${networkService}: ${reason}: ${message}`
+}
+
+function healOf(connection: SidecarConnection): string {
+  const { cause, ms } = connection.lastHeal ?? { cause: 'lost', ms: 0 }
+  return `${connectionOf(connection)}, after ${cause} for ${Math.round(ms)} ms`
+}
+
+function allowance(clock: Clock): () => boolean {
+  let left = burst
+  let filledAt = clock.now()
+  return () => {
+    const now = clock.now()
+    left = Math.min(burst, left + Math.max(0, now - filledAt) / eachMs)
+    filledAt = now
+    if (left < 1) return false
+    left -= 1
+    return true
+  }
+}
