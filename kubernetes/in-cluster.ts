@@ -5,8 +5,7 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import type { Access, Credentials } from './access.ts'
 
-/** Where kubelet puts a pod's service account. */
-export const serviceAccountFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
+const defaultFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
 
 /** kubelet replaces a token long before it ends. */
 const rereadMs = 60_000
@@ -18,7 +17,7 @@ const rereadMs = 60_000
 export async function inCluster(
   address: { readonly host: string; readonly port: string },
   clock: Clock,
-  folder: string = serviceAccountFolder,
+  folder: string = defaultFolder,
 ): Promise<Access> {
   const { host, port } = address
   const server = new URL(`https://${isIPv6(host) ? `[${host}]` : host}:${port}`)

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Logger } from '@nsm/sdk/log.js'
 import type { KubernetesObject } from './api-client.ts'
 
@@ -42,8 +43,9 @@ export function objectCache<T extends KubernetesObject>(options: {
       put(given)
       return
     }
-    if (previous !== undefined && isSameVersion(previous, given)) return
     const object = keep(given)
+    // Told again by a list. A storage restored from a copy may use a version twice.
+    if (isDeepStrictEqual(previous, object)) return
     byName.set(key, object)
     const { uid } = object.metadata
     if (uid !== undefined) byUid.set(uid, object)
@@ -118,8 +120,4 @@ function keyOf({ metadata }: KubernetesObject): string {
 
 function nameKey(namespace: string | undefined, name: string): string {
   return `${namespace ?? ''}/${name}`
-}
-
-function isSameVersion(a: KubernetesObject, b: KubernetesObject): boolean {
-  return a.metadata.resourceVersion !== undefined && a.metadata.resourceVersion === b.metadata.resourceVersion
 }

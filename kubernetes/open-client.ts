@@ -22,6 +22,8 @@ export interface ClientOptions {
   readonly log: Logger
   /** How long a call may take, waiting for its turn and trying again included; default 15 s. */
   readonly timeoutMs?: number
+  /** Where kubelet puts the pod's service account. */
+  readonly serviceAccountFolder?: string
   /** Default the process' own. */
   readonly env?: Readonly<Record<string, string | undefined>>
 }
@@ -49,13 +51,14 @@ export async function openApiClient(options: ClientOptions): Promise<ApiClient> 
   return clientOf(calls, access.namespace, userAgent.split('/', 1)[0] ?? userAgent)
 }
 
-async function accessOf({ kubeconfig, context, env = process.env }: ClientOptions): Promise<Access> {
+async function accessOf(options: ClientOptions): Promise<Access> {
+  const { kubeconfig, context, serviceAccountFolder, env = process.env } = options
   if (kubeconfig !== undefined) return fromFiles([kubeconfig], context)
   const named = (env['KUBECONFIG'] ?? '').split(delimiter).filter((file) => file !== '')
   if (named.length > 0) return fromFiles(named, context)
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = '443' } = env
   if (host !== undefined && host !== '' && context === undefined) {
-    return inCluster({ host, port }, systemClock)
+    return inCluster({ host, port }, systemClock, serviceAccountFolder)
   }
   return fromFiles([join(env['HOME'] ?? homedir(), '.kube', 'config')], context)
 }

@@ -1,5 +1,5 @@
 // Makes one CommonJS file per process (smaller and faster to start than modules), beside the native parts.
-import { copyFile, mkdir, rename, stat, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, rename, stat, symlink, writeFile } from 'node:fs/promises'
 import { build } from 'esbuild'
 
 /** Bundle name → compiled entry. */
@@ -13,6 +13,16 @@ const entries = {
   prefixes: 'prefixes/dist/main.js',
   'icmp-responder': 'nse/dist/main.js',
   nsm: 'cli/dist/main.js',
+  kubeconfig: 'kubernetes/dist/kubeconfig.js',
+}
+
+/** Reading kubeconfig files takes a client library whose mere text costs each process 8 MB: a file of its own, for who needs it. */
+const kubeconfigApart = {
+  name: 'kubeconfig-apart',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^\.\/kubeconfig\.js$/ }, ({ kind }) =>
+      kind === 'dynamic-import' ? { path: './kubeconfig.cjs', external: true } : undefined,
+    ),
 }
 
 const out = 'build'
@@ -29,11 +39,22 @@ const result = await build({
   write: false,
   logLevel: 'warning',
   external: ['*.node'],
+  plugins: [kubeconfigApart],
   // A CommonJS file has no import.meta.url; the addon's loader looks beside it.
   banner: { js: 'const importMetaUrl = require("node:url").pathToFileURL(__filename).href;' },
   define: { 'import.meta.url': 'importMetaUrl' },
 })
-for (const { path, text } of result.outputFiles) await writeFile(path, ascii(text))
+for (const { path, text } of result.outputFiles) {
+  const isProgram = path.endsWith('/nsm.cjs')
+  await writeFile(path, (isProgram ? '#!/usr/bin/env node\n' : '') + ascii(text))
+  if (isProgram) await chmod(path, 0o755)
+}
+// With the folder in PATH: `nsm`, and `kubectl nsm`.
+for (const name of ['nsm', 'kubectl-nsm']) {
+  await symlink('nsm.cjs', `${out}/${name}`).catch((err) => {
+    if (err.code !== 'EEXIST') throw err
+  })
+}
 await writeFile(`${out}/meta.json`, JSON.stringify(result.metafile))
 const native = 'forwarder-native/native'
 await copyIfNewer(`${native}/nsm-native.node`, `${out}/nsm-native.node`)
