@@ -10,7 +10,7 @@ const cacheOf = (file) => `${file}.cache`
 
 /** The bundle as a script that answers a module's function; code that this node did not make is not used. */
 function compile(file) {
-  const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8')}\n})`
+  const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8').replace(/^#!.*/, '')}\n})`
   return new vm.Script(source, {
     filename: file,
     cachedData: readIfThere(cacheOf(file)),
