@@ -8,7 +8,7 @@ import {
 } from '@nsm/sdk/process/common-variables.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
 import { clientPolicies } from '@nsm/sdk/process/policy-variables.js'
-import { duration, list, map, text, url } from '@nsm/sdk/process/variables.js'
+import { duration, list, map, optional, text, url } from '@nsm/sdk/process/variables.js'
 
 /** Configuration of the forwarder (wire contract §7.1, §7.2 cmd-forwarder-vpp and -ovs). */
 export interface ForwarderConfig extends CommonConfig, IdentityConfig {
@@ -20,6 +20,7 @@ export interface ForwarderConfig extends CommonConfig, IdentityConfig {
   readonly dialTimeoutMs: number
   readonly mechanismPriority: readonly string[]
   readonly clientPolicies: readonly string[]
+  readonly leaveFile: string | undefined
 }
 
 const noTunnels = 'this forwarder wires the pods of one node; it has no tunnels'
@@ -48,6 +49,13 @@ export const forwarderConfig: ConfigSchema<ForwarderConfig> = defineConfig<Forwa
       'mechanism types that are offered first, in this order',
     ),
     clientPolicies: clientPolicies(),
+    leaveFile: optional(
+      text(
+        'NSM_LEAVE_FILE',
+        undefined,
+        'file that says true when the forwarder is removed for good: it closes all connections, removes its interfaces, and is not ready any more',
+      ),
+    ),
   },
   {
     ...unsupportedEverywhere,

@@ -7,6 +7,7 @@ import { connectTo } from '@nsm/sdk/elements/connect-to.js'
 import { discover } from '@nsm/sdk/elements/discover.js'
 import { filterMechanisms } from '@nsm/sdk/elements/filter-mechanisms.js'
 import { kernelClient } from '@nsm/sdk/elements/kernel-client.js'
+import { leaving } from '@nsm/sdk/elements/leaving.js'
 import { mechanismPriority } from '@nsm/sdk/elements/mechanism-priority.js'
 import { mechanismTranslation } from '@nsm/sdk/elements/mechanism-translation.js'
 import { mechanisms } from '@nsm/sdk/elements/mechanisms.js'
@@ -36,6 +37,8 @@ export interface Connections {
   readonly counts: ServerChain['counts']
   /** Aliases of the links of all connections. */
   owned(): ReadonlySet<string>
+  /** Closes all connections and takes no more; answers how many. */
+  leave(): Promise<number>
   close(): void
 }
 
@@ -56,11 +59,13 @@ export function connections(options: ConnectionsOptions): Connections {
       sendFdClient(native),
     ],
   })
+  const departure = leaving()
   const server = serverChain({
     name,
     tokens,
     ...(observe === undefined ? {} : { observe }),
     elements: [
+      departure.element,
       recvFdServer({
         native,
         ownNetnsOnly: (caller) => !options.isManager(caller),
@@ -77,6 +82,7 @@ export function connections(options: ConnectionsOptions): Connections {
     services: { networkService: server.service, monitor: server.monitor },
     counts: server.counts,
     owned: () => wiring.owned(),
+    leave: () => departure.leave(),
     close() {
       client.stop()
       server.close()

@@ -20,6 +20,7 @@ import { startServer } from '@nsm/sdk/transport/server.js'
 import type { ForwarderConfig } from './config.ts'
 import { connections, type Connections } from './connections.ts'
 import { knownManager } from './known-manager.ts'
+import { followLeaveFile } from './leave.ts'
 import { orphanSweep } from './wiring/adopt.ts'
 
 const unix = { connectUnix, listenUnix }
@@ -62,13 +63,11 @@ export async function startForwarder(
     services: { ...served.services, health: health(servedNames) },
   })
   let registered = false
-  const ops = await opsServer({
-    listenOn: config.opsListenOn,
-    checks: readiness(() => (registered ? undefined : `${url} has not taken it yet`)),
-    metrics,
-  })
+  const ready = readiness(() => (registered ? undefined : `${url} has not taken it yet`))
+  const ops = await opsServer({ listenOn: config.opsListenOn, checks: ready, metrics })
   log.info({ urls: listening.urls, ops: ops.address }, 'listening')
   const orphans = sweep(config, served, log)
+  const leave = await leaveWhenTold(config, { log, ready, served, orphans })
   const withdraw = await announce(background({ log, signal }), config, dial)
   registered = true
   log.info({ name, service: config.serviceName }, 'registered')
@@ -76,6 +75,7 @@ export async function startForwarder(
   return {
     async close(drained) {
       orphans.stop()
+      leave.close()
       await withdraw(AbortSignal.any([drained, AbortSignal.timeout(graceMs)])).catch((err: unknown) => {
         log.warn({ err: String(err) }, 'registration not taken back')
       })
@@ -101,6 +101,22 @@ function sweep(
     graceMs: maxTokenLifetimeMs,
     owned: () => served.owned(),
   })
+}
+
+/** Removes also what is left of connections of before a restart that no client has asked for again. */
+function leaveWhenTold(
+  { name, leaveFile }: ForwarderConfig,
+  parts: { log: Logger; ready: Checks; served: Connections; orphans: { stop(): void } },
+): ReturnType<typeof followLeaveFile> {
+  const { log, ready, served, orphans } = parts
+  const owned = (): ReadonlySet<string> => new Set()
+  const removeLinks = async (): Promise<void> => {
+    orphans.stop()
+    const all = orphanSweep({ native, clock: systemClock, log, forwarderName: name, graceMs: 0, owned })
+    await all.sweep()
+    all.stop()
+  }
+  return followLeaveFile(leaveFile, { log, ready, leave: () => served.leave(), removeLinks })
 }
 
 function readiness(registration: Check): Checks {

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readlink, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readlink, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Connection } from '@nsm/api/gen/connection.js'
@@ -30,7 +30,7 @@ import { startServer, type ServerOptions } from '@nsm/sdk/transport/server.js'
 import t, { type Test } from 'tap'
 import { testAuthority, type TestSource } from '../kit/identity.ts'
 import { within } from '../kit/mesh.ts'
-import { inNetns, netnses, pingFrom } from '../kit/netns.ts'
+import { inNetns, netnses, occupant, pingFrom } from '../kit/netns.ts'
 import { startProcess } from '../kit/running-process.ts'
 import { until } from '../kit/until.ts'
 import { messageOf, workloadServer } from '../kit/workload-server.ts'
@@ -93,6 +93,7 @@ async function world(t: Test) {
       NSM_CONNECT_TO: socket,
       NSM_LISTEN_ON: listenOn,
       NSM_OPS_LISTEN_ON: '127.0.0.1:0',
+      NSM_LEAVE_FILE: `${folder}/leave`,
     })
     await running.said('ready')
     return running
@@ -226,5 +227,41 @@ t.test(
     const left = []
     for await (const found of w.stores.networkServiceEndpoints.find(background(), query)) left.push(found)
     t.same(left, [])
+  },
+)
+
+t.test(
+  'a forwarder that leaves takes its interfaces with it, also those of before its restart',
+  async (t) => {
+    const w = await world(t)
+    const [clientNetns = -1, endpointNetns = -1] = await netnses(t, 2)
+    occupant(t, clientNetns)
+    await endpoint(t, w, endpointNetns)
+    const service = manager(t, w, clientNetns)
+    const ofClient = (id: string, name: string) =>
+      NetworkServiceRequest.fromPartial({
+        connection: {
+          id,
+          networkService: 'web',
+          path: { index: 0, pathSegments: [{ name: 'nsmgr-1', id }] },
+        },
+        mechanismPreferences: [{ ...kernel, parameters: { name } }],
+      })
+    const first = await w.start()
+    await service.request(within(20_000), ofClient('c-0', 'nsm-1'))
+    await first.stop('SIGKILL')
+    const second = await w.start()
+    await service.request(within(20_000), ofClient('c-1', 'nsm-2'))
+    const names = async () => (await native.read(clientNetns, ['links'])).links.map(({ name }) => name).sort()
+    t.same(await names(), ['lo', 'nsm-1', 'nsm-2'])
+
+    await writeFile(`${w.folder}/leave`, 'true')
+    await second.said('left')
+    t.same(await names(), ['lo'])
+    t.equal((await native.read(endpointNetns, ['links'])).links.length, 1)
+    await t.rejects(service.request(within(20_000), ofClient('c-2', 'nsm-3')), {
+      message: /is being removed/,
+    })
+    t.equal(await second.stop('SIGTERM'), 0)
   },
 )
