@@ -32,7 +32,7 @@ const defaultQps = 20
 const defaultTimeoutMs = 15_000
 
 /**
- * A client with the credentials that are at hand. Nothing is sent yet.
+ * A client with the credentials that are at hand. Nothing is sent yet. Its calls reject with UNAUTHENTICATED when a kubeconfig's program gives no credentials.
  * @throws NsmError INVALID_ARGUMENT (kubeconfig), FAILED_PRECONDITION (no credentials)
  */
 export async function openApiClient(options: ClientOptions): Promise<ApiClient> {

@@ -236,9 +236,12 @@ function page(store: ApiStore, { collection, namespace }: Place, query: SeenCall
   const all = store.list(collection, namespace).filter((object) => isSelected(object, query))
   const from = Number(query['continue'] ?? 0)
   const to = from + Number(query['limit'] ?? all.length)
-  const kind = `${String(all[0]?.kind ?? 'Object')}List`
+  const kind = `${all[0]?.kind ?? 'Object'}List`
   // A list's items don't say what they are.
-  const items = all.slice(from, to).map(({ apiVersion: _, kind: __, ...item }) => item)
+  const without = new Set(['apiVersion', 'kind'])
+  const items = all
+    .slice(from, to)
+    .map((object) => Object.fromEntries(Object.entries(object).filter(([field]) => !without.has(field))))
   const more = to < all.length ? { continue: String(to) } : {}
   return {
     apiVersion: 'v1',
@@ -254,7 +257,7 @@ function isSelected(object: KubernetesObject, query: SeenCall['query']): boolean
   const field = (path: string): unknown =>
     path.split('.').reduce<unknown>((at, name) => (at as Record<string, unknown> | undefined)?.[name], object)
   return (
-    pairs(query['fieldSelector']).every(([path = '', value]) => String(field(path) ?? '') === value) &&
+    pairs(query['fieldSelector']).every(([path = '', value]) => (field(path) ?? '') === value) &&
     pairs(query['labelSelector']).every(([label = '', value]) => object.metadata.labels?.[label] === value)
   )
 }
