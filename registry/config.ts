@@ -7,10 +7,22 @@ import {
 } from '@nsm/sdk/process/common-variables.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
 import { serverPolicies } from '@nsm/sdk/process/policy-variables.js'
-import { duration, optional, url, urls } from '@nsm/sdk/process/variables.js'
+import { choice, duration, integer, optional, text, url, urls } from '@nsm/sdk/process/variables.js'
 
-/** Configuration of the registry (wire contract §7.1, §7.2 cmd-registry-memory). */
-export interface RegistryConfig extends CommonConfig, IdentityConfig {
+/** Where registrations are kept. */
+export type StoreName = 'memory' | 'kubernetes'
+
+/** Of the store `kubernetes`. */
+export interface KubernetesConfig {
+  readonly namespace: string
+  readonly kubeletQps: number
+  readonly expirePeriodMs: number
+  readonly kubeconfig: string | undefined
+}
+
+/** Configuration of the registry (wire contract §7.1, §7.2 cmd-registry-memory, cmd-registry-k8s). */
+export interface RegistryConfig extends CommonConfig, IdentityConfig, KubernetesConfig {
+  readonly store: StoreName
   readonly listenOn: readonly string[]
   readonly proxyRegistryUrl: string | undefined
   readonly serverPolicies: readonly string[]
@@ -32,9 +44,35 @@ export const registryConfig: ConfigSchema<RegistryConfig> = defineConfig<Registr
       '300ms',
       'how long a session to the proxy may take to come up',
     ),
+    store: choice(
+      'NSM_STORE',
+      'memory',
+      'where registrations are kept: in this process, or as custom resources that any number of replicas share',
+      ['memory', 'kubernetes'],
+    ),
+    namespace: text(
+      'NSM_NAMESPACE',
+      'default',
+      'store kubernetes: where registrations are written; looked up are those of all namespaces',
+    ),
+    kubeletQps: integer(
+      'NSM_KUBELET_QPS',
+      '205',
+      'store kubernetes: most calls of the API server a second',
+      [1, 100_000],
+    ),
+    expirePeriodMs: duration(
+      'NSM_EXPIRE_PERIOD',
+      '1m',
+      'store kubernetes: longest life of a registration that is not refreshed; in memory it is one minute',
+    ),
+    kubeconfig: optional(
+      text(
+        'KUBECONFIG',
+        undefined,
+        'store kubernetes: file that tells the API server and how to be somebody there; in a pod its service account does',
+      ),
+    ),
   },
-  {
-    ...unsupportedEverywhere,
-    NSM_EXPIRE_PERIOD: 'registrations live one minute between two refreshes, as the contract says',
-  },
+  unsupportedEverywhere,
 )

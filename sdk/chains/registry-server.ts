@@ -14,6 +14,7 @@ import { grpcMetadataServer } from '../registry/grpc-metadata.ts'
 import { interdomain } from '../registry/interdomain.ts'
 import { networkServiceEndpointKind, networkServiceKind, type RegistryKind } from '../registry/kind.ts'
 import { logOutcome, type RegistryOutcome } from '../registry/log-outcome.ts'
+import type { Owners } from '../registry/owners.ts'
 import { registryPolicies, serverPolicyMasks } from '../registry/policies.ts'
 import { setPayload } from '../registry/set-payload.ts'
 import { setRegistrationTime } from '../registry/set-registration-time.ts'
@@ -28,6 +29,8 @@ export interface RegistryEntryOptions {
   /** NSM_REGISTRY_SERVER_POLICIES. */
   readonly policyMasks?: readonly string[]
   readonly observe?: (outcome: RegistryOutcome) => void
+  /** Whose a name is; default what this process has seen. */
+  readonly owners?: Owners
 }
 
 export interface RegistryServerOptions extends RegistryEntryOptions {
@@ -80,7 +83,7 @@ export function registryEntry<Item extends RegistryItem, Query, Response>(
     grpcMetadataServer(),
     updatePath(options.tokens),
     ...checks,
-    authorizeServer(kind, registryPolicies(options.policyMasks ?? serverPolicyMasks)),
+    authorizeServer(kind, registryPolicies(options.policyMasks ?? serverPolicyMasks), options.owners),
   ]
 }
 

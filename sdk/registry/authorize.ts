@@ -6,21 +6,20 @@ import { publicKeyOf } from '../policies/signed-by.ts'
 import { Refusal } from '../refusal.ts'
 import type { RegistryElement, RegistryItem } from '../registry-chain.ts'
 import type { RegistryKind } from './kind.ts'
-import { owners } from './owners.ts'
+import { owners, type Owners } from './owners.ts'
 import type { RegistryPolicy, RegistryPolicyInput } from './policies.ts'
 import { registryPath, type RegistryPath } from './registry-path.ts'
 
 /**
  * Refuses Register and Unregister whose path, up to the own segment, breaks a policy; a name that is registered
  * belongs to the first of its `path_ids` until it is unregistered or has expired (§3.6). Find is not checked.
- * Calls that did not come over gRPC pass. @throws Refusal
+ * Calls that did not come over gRPC pass. `names` tells whose a name is; default what went through here. @throws Refusal
  */
 export function authorizeServer<Item extends RegistryItem, Query, Response>(
   kind: RegistryKind<Item, Query, Response>,
   policies: readonly RegistryPolicy[],
+  names: Owners = owners(),
 ): RegistryElement<Item, Query, Response> {
-  const names = owners()
-
   function check(ctx: Ctx, item: Item): string | undefined {
     if (ctx.peer === undefined) return undefined
     const { path } = valueOf(ctx, registryPath) ?? { path: { index: 0, segments: [] } }

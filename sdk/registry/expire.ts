@@ -1,13 +1,10 @@
-import type { NetworkServiceEndpoint } from '@nsm/api/gen/registry.js'
 import { timeLeft, valueOf, type Ctx } from '../ctx.ts'
 import { NsmError } from '../errors.ts'
 import type { NetworkServiceEndpointElement } from '../registry-chain.ts'
 import { registrationEvents } from './begin.ts'
+import { defaultPeriodMs, limitedLife } from './limit-life.ts'
 import { taskQueue } from './task-queue.ts'
-import { ownTokenExpires } from './update-path.ts'
 
-/** Default life of a registration (§5.5). */
-const defaultPeriodMs = 60_000
 /** How many registrations are taken away at one time when many end together. */
 const concurrency = 16
 
@@ -47,7 +44,7 @@ export function expire(options: { periodMs?: number } = {}): NetworkServiceEndpo
     name: 'expire',
 
     async register(ctx, endpoint, next) {
-      const expirationTime = new Date(limited(ctx, endpoint, periodMs))
+      const expirationTime = new Date(limitedLife(ctx, endpoint, periodMs))
       const armed = timers.get(endpoint.name)
       const answer = await next.register(ctx, { ...endpoint, expirationTime })
       if (timers.get(endpoint.name) === armed) stop(endpoint.name)
@@ -62,18 +59,4 @@ export function expire(options: { periodMs?: number } = {}): NetworkServiceEndpo
       await next.unregister(ctx, endpoint)
     },
   }
-}
-
-/** Milliseconds since the epoch. @throws NsmError INVALID_ARGUMENT for a time that is over or is none. */
-function limited(ctx: Ctx, endpoint: NetworkServiceEndpoint, periodMs: number): number {
-  const now = ctx.clock.now()
-  const asked = endpoint.expirationTime?.getTime() ?? Infinity
-  if (Number.isNaN(asked))
-    throw new NsmError('INVALID_ARGUMENT', `expiration_time of ${endpoint.name} is not a time`)
-  if (asked <= now)
-    throw new NsmError(
-      'INVALID_ARGUMENT',
-      `expiration_time ${new Date(asked).toISOString()} of ${endpoint.name} is over, leave it out or choose a later one`,
-    )
-  return Math.min(asked, valueOf(ctx, ownTokenExpires)?.getTime() ?? Infinity, now + periodMs)
 }

@@ -14,7 +14,8 @@ export interface MemoryRegistry<Item, Query, Response> extends Registry<Item, Qu
   readonly size: number
 }
 
-const defaults: MemoryLimits = {
+/** Of a registry for one cluster. */
+export const defaultMemoryLimits: MemoryLimits = {
   objects: 200_000,
   objectsPerOwner: 10_000,
   watches: { total: 65_536, perPeer: 8192, waiting: 200_000 },
@@ -26,7 +27,7 @@ const batch = 256
 /** A registry that keeps its objects in memory, as the end of a chain (§5.6). */
 export function memoryRegistry<Item extends RegistryItem, Query, Response>(
   kind: RegistryKind<Item, Query, Response>,
-  limits: MemoryLimits = defaults,
+  limits: MemoryLimits = defaultMemoryLimits,
 ): MemoryRegistry<Item, Query, Response> {
   const objects = objectTable(kind, limits)
   const watches = watchers(kind, limits.watches)

@@ -15,6 +15,10 @@ export interface ObjectTable<Item> {
   get(name: string): Item | undefined
   /** Puts an object in place of the one of its name. @throws NsmError RESOURCE_EXHAUSTED. */
   put(item: Item): void
+  /** Puts an object that is stored elsewhere already, whatever the limits. */
+  adopt(item: Item): void
+  /** @throws NsmError RESOURCE_EXHAUSTED for an object that would be one too many. */
+  admit(item: Item): void
   /** Answers what was there. */
   delete(name: string): Item | undefined
   /** Names of all objects that may fit a pattern, by the narrowest index. */
@@ -60,6 +64,14 @@ export function objectTable<Item extends RegistryItem, Query, Response>(
     return item
   }
 
+  function adopt(item: Item): void {
+    remove(item.name)
+    items.set(item.name, item)
+    for (const service of kind.services(item))
+      byService.set(service, (byService.get(service) ?? new Set()).add(item.name))
+    count(item.pathIds[0], 1)
+  }
+
   return {
     get size() {
       return items.size
@@ -69,12 +81,11 @@ export function objectTable<Item extends RegistryItem, Query, Response>(
 
     put(item) {
       admit(item)
-      remove(item.name)
-      items.set(item.name, item)
-      for (const service of kind.services(item))
-        byService.set(service, (byService.get(service) ?? new Set()).add(item.name))
-      count(item.pathIds[0], 1)
+      adopt(item)
     },
+
+    adopt,
+    admit,
 
     delete: remove,
 

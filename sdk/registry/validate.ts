@@ -34,7 +34,8 @@ export function validateNetworkServiceEndpoint(): NetworkServiceEndpointElement 
   }
 }
 
-function checkedService(service: NetworkService): NetworkService {
+/** Answers it as it is. @throws NsmError INVALID_ARGUMENT that names the field that is out of bounds */
+export function checkedService(service: NetworkService): NetworkService {
   checkName('name', service.name)
   checkText('payload', service.payload, maxName)
   checkCount('matches', service.matches.length, maxMatches)
@@ -49,7 +50,8 @@ function checkedService(service: NetworkService): NetworkService {
   return service
 }
 
-function checkedEndpoint(endpoint: NetworkServiceEndpoint): NetworkServiceEndpoint {
+/** Likewise for an endpoint. */
+export function checkedEndpoint(endpoint: NetworkServiceEndpoint): NetworkServiceEndpoint {
   checkName('name', endpoint.name)
   checkCount('network_service_names', endpoint.networkServiceNames.length, maxServices)
   for (const name of endpoint.networkServiceNames) checkName('network_service_names', name)
