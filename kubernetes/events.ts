@@ -44,13 +44,13 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
   const { signal } = end
   const bucket = tokenBucket(rate, clock)
   let dropped = 0
-  let isClosing = false
+  let closing: Promise<void> | undefined
   let writing: Promise<void> | undefined
 
-  /** One at a time: what happens again meanwhile is counted into what waits. */
+  /** One at a time: what happens again meanwhile is counted into what waits. Only the end of the recorder ends it early. */
   async function writeAll(): Promise<void> {
     for (const series of waiting) {
-      await bucket.take(signal)
+      if (!(await turn())) break
       waiting.delete(series)
       await writePatiently(series, options, { clock, signal }).catch((reason: unknown) => {
         dropped += 1
@@ -58,11 +58,26 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
         log.warn({ code, err: message, reason: series.event.reason }, 'an event was not written')
       })
     }
+    writing = undefined
+  }
+
+  function turn(): Promise<boolean> {
+    return bucket.take(signal).then(
+      () => true,
+      () => false,
+    )
+  }
+
+  async function finish(): Promise<void> {
+    const late = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
+    const disarm = clock.after(closeMs, () => end.abort(new NsmError('CANCELLED', 'the recorder was closed')))
+    await Promise.race([writing, late])
+    disarm()
   }
 
   return {
     record(event) {
-      if (isClosing) return
+      if (closing !== undefined) return
       const series = seriesOf(event, clock.now())
       if (waiting.size >= maxWaiting && !waiting.has(series)) {
         dropped += 1
@@ -70,23 +85,12 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
         return
       }
       waiting.add(series)
-      // What ends it is the end of the recorder alone.
       writing ??= writeAll()
-        .catch(() => undefined)
-        .finally(() => (writing = undefined))
     },
     get dropped() {
       return dropped
     },
-    async close() {
-      isClosing = true
-      const disarm = clock.after(closeMs, () =>
-        end.abort(new NsmError('CANCELLED', 'the recorder was closed')),
-      )
-      const late = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
-      await Promise.race([writing, late])
-      disarm()
-    },
+    close: () => (closing ??= finish()),
   }
 }
 

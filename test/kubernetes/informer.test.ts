@@ -296,7 +296,7 @@ t.test('whatever happens, it ends in the server’s state, and so do its changes
       client.close()
       await server.stop()
     }),
-    { numRuns: 40 },
+    { numRuns: 100 },
   )
 })
 
