@@ -6,10 +6,11 @@ import {
 import { defineConfig, type ConfigSchema, type Variables } from '@nsm/sdk/process/config.js'
 import { choice, custom, map, optional, text, type Variable } from '@nsm/sdk/process/variables.js'
 import { isIP } from 'node:net'
+import { clusterVariables, podVariables, type ClusterConfig, type PodConfig } from './cluster-variables.ts'
 import { imageFault, quantityFault } from './kubernetes-values.ts'
 
 /** Configuration of the admission webhook (wire contract §7.2). */
-export interface WebhookConfig extends CommonConfig {
+export interface WebhookConfig extends CommonConfig, ClusterConfig, PodConfig {
   readonly name: string
   readonly serviceName: string
   readonly namespace: string
@@ -24,7 +25,6 @@ export interface WebhookConfig extends CommonConfig {
   readonly certFilePath: string | undefined
   readonly keyFilePath: string | undefined
   readonly caBundleFilePath: string | undefined
-  readonly namespacesFile: string | undefined
   readonly limitsMemory: string
   readonly limitsCpu: string
   readonly requestsMemory: string
@@ -67,9 +67,8 @@ export const webhookConfig: ConfigSchema<WebhookConfig> = defineConfig<WebhookCo
     caBundleFilePath: optional(
       text('NSM_CA_BUNDLE_FILE_PATH', undefined, 'where the CA of a certificate made in process is written'),
     ),
-    namespacesFile: optional(
-      text('NSM_NAMESPACES_FILE', undefined, 'JSON list of Namespace objects, read again when it changes'),
-    ),
+    ...clusterVariables(),
+    ...podVariables(),
     limitsMemory: quantity('NSM_SIDECAR_LIMITS_MEMORY', '96Mi', 'memory limit of the injected containers'),
     limitsCpu: quantity('NSM_SIDECAR_LIMITS_CPU', '200m', 'CPU limit of the injected containers'),
     requestsMemory: quantity(
@@ -83,7 +82,6 @@ export const webhookConfig: ConfigSchema<WebhookConfig> = defineConfig<WebhookCo
   {
     ...unsupportedEverywhere,
     NSM_WEBHOOK_MODE: 'the serving certificate comes from files or is made in process',
-    NSM_KUBELET_QPS: 'this webhook asks the API server nothing',
   },
 )
 

@@ -1,20 +1,13 @@
 import { objectOf, objectsOf, textOf, textsOf, type JsonObject } from './json.ts'
 import { append, assign, prepend, type PatchOperation } from './json-patch.ts'
 import { InjectionError } from './injection-error.ts'
-import { corefileMount, corefileVolume, dnsContainer, dnsContainerName } from './dns-container.ts'
+import { corefileMount, dnsContainer, dnsContainerName } from './dns-container.ts'
 import { dnsPlan, type DnsPlan, type DnsSettings } from './dns-plan.ts'
 import { containerName } from './kubernetes-values.ts'
 import { overridesOf, withOverrides, type Overrides } from './overrides.ts'
-import {
-  injectedContainer,
-  nsmFolder,
-  nsmVolume,
-  spireFolder,
-  spireVolume,
-  type ContainerInput,
-  type Resources,
-} from './sidecar-container.ts'
+import { injectedContainer, type ContainerInput, type Resources } from './sidecar-container.ts'
 import { allContainers } from './verdict.ts'
+import { missingVolumes, type SocketsWay } from './volumes.ts'
 
 /** What the operator configured. */
 export interface InjectionSettings {
@@ -25,6 +18,12 @@ export interface InjectionSettings {
   readonly nsurlEnvName: string
   readonly labels: Readonly<Record<string, string>>
   readonly resources: Resources
+  readonly sockets: SocketsWay
+  /** Whether the cluster runs init containers beside the pod's own (Kubernetes 1.29); else they are ordinary containers. */
+  readonly nativeSidecars: boolean
+  /** Whether pods become ready only with their connections: by a condition that somebody sets, by a probe of the sidecar. */
+  readonly readinessGate: boolean
+  readonly readinessProbe: boolean
   readonly dns: DnsSettings & { readonly image: string; readonly resources: Resources }
 }
 
@@ -46,6 +45,8 @@ export interface Injection {
 }
 
 const firstStatusPort = 9080
+/** Set by the node's agent while all connections of the pod are up. */
+const connectedCondition = 'networkservicemesh.io/connected'
 
 /** Injects; applying the result and injecting again changes nothing. @throws InjectionError */
 export function inject(settings: InjectionSettings, input: InjectionInput): Injection {
@@ -66,15 +67,56 @@ export function inject(settings: InjectionSettings, input: InjectionInput): Inje
       : others.filter(({ name }) => name !== dnsContainerName)
   if (missing.length === 0)
     return { patch: assign(metadata, ['metadata', 'labels'], settings.labels), warnings }
+  const { podSecurity } = input
+  const volumes = missingVolumes(spec, {
+    sockets: settings.sockets,
+    podSecurity,
+    withCorefile: dns.mode === 'coredns',
+  })
   return {
     patch: [
-      ...prepend(spec, ['spec', 'initContainers'], missing),
-      ...append(spec, ['spec', 'volumes'], missingVolumes(spec, input.podSecurity, dns)),
+      ...placed(spec, missing, settings.nativeSidecars),
+      ...append(spec, ['spec', 'volumes'], volumes),
+      ...gated(spec, settings.readinessGate),
       ...dns.patch,
       ...assign(metadata, ['metadata', 'labels'], settings.labels),
     ],
-    warnings: [...warnings, ...dns.warnings],
+    warnings: [...warnings, ...dns.warnings, ...outliving(spec, settings.nativeSidecars)],
   }
+}
+
+/** In front of the pod's init containers; where sidecars can't stand there, they come behind its containers. */
+function placed(
+  spec: JsonObject,
+  containers: readonly JsonObject[],
+  nativeSidecars: boolean,
+): readonly PatchOperation[] {
+  if (nativeSidecars) return prepend(spec, ['spec', 'initContainers'], containers)
+  const isBeside = ({ restartPolicy }: JsonObject): boolean => restartPolicy === 'Always'
+  const beside = containers.filter(isBeside).map((container) => ({ ...container, restartPolicy: undefined }))
+  return [
+    ...prepend(
+      spec,
+      ['spec', 'initContainers'],
+      containers.filter((container) => !isBeside(container)),
+    ),
+    ...append(spec, ['spec', 'containers'], beside),
+  ]
+}
+
+function gated(spec: JsonObject, isWanted: boolean): readonly PatchOperation[] {
+  const isThere = objectsOf(spec['readinessGates']).some(
+    ({ conditionType }) => conditionType === connectedCondition,
+  )
+  if (!isWanted || isThere) return []
+  return append(spec, ['spec', 'readinessGates'], [{ conditionType: connectedCondition }])
+}
+
+function outliving(spec: JsonObject, nativeSidecars: boolean): readonly string[] {
+  if (nativeSidecars || (spec['restartPolicy'] ?? 'Always') === 'Always') return []
+  return [
+    'before Kubernetes 1.29 the injected container goes on when the pod’s own have ended: Jobs do not complete',
+  ]
 }
 
 /** In the order in which they start: sidecars, then containers that must end before the pod's own init containers begin. */
@@ -99,6 +141,7 @@ function wanted(
     networkServices: input.networkServices,
     connectionName: connectionName(input),
     resources: withOverrides(settings.resources, overrides.resources),
+    readinessProbe: settings.readinessProbe,
   }
   const all = [...sidecars, ...others]
   const ports = freePorts(
@@ -165,7 +208,7 @@ function isPresent(
   const present = allContainers(spec).find(({ name }) => name === container['name'])
   if (present === undefined) return false
   const isOurs =
-    objectsOf(spec['initContainers']).includes(present) &&
+    !objectsOf(spec['ephemeralContainers']).includes(present) &&
     (container['name'] === dnsContainerName
       ? present['image'] === dns.image
       : objectsOf(present['env']).some(({ name }) => name === nsurlEnvName))
@@ -174,47 +217,4 @@ function isPresent(
     'name_taken',
     `container name ${JSON.stringify(container['name'])} is needed for the injected container; rename the pod’s own`,
   )
-}
-
-function missingVolumes(
-  spec: JsonObject,
-  podSecurity: string | undefined,
-  { mode }: DnsPlan,
-): readonly JsonObject[] {
-  const present = objectsOf(spec['volumes'])
-  const isPrivileged = (podSecurity ?? 'privileged') === 'privileged'
-  const volumes = isPrivileged
-    ? [hostPath(spireVolume, spireFolder), hostPath(nsmVolume, nsmFolder)]
-    : [csi(spireVolume, 'csi.spiffe.io'), csi(nsmVolume, 'csi.networkservicemesh.io')]
-  const all = mode === 'coredns' ? [...volumes, corefileVolume] : volumes
-  return all.filter(
-    (volume) =>
-      !isSameVolume(
-        volume,
-        present.find(({ name }) => name === volume['name']),
-      ),
-  )
-}
-
-/** An application may mount the same sockets itself; the name with anything else behind it cannot be shared. */
-function isSameVolume(volume: JsonObject, present: JsonObject | undefined): boolean {
-  if (present === undefined) return false
-  if (volume === corefileVolume && objectOf(present['emptyDir']) !== undefined) return true
-  const drivers = ['csi.spiffe.io', 'csi.networkservicemesh.io']
-  const isSocketFolder =
-    objectOf(present['hostPath'])?.['path'] === (volume['name'] === spireVolume ? spireFolder : nsmFolder) ||
-    objectOf(present['csi'])?.['driver'] === drivers[volume['name'] === spireVolume ? 0 : 1]
-  if (isSocketFolder) return true
-  throw new InjectionError(
-    'volume_taken',
-    `volume name ${JSON.stringify(volume['name'])} is needed for the injected container; rename the pod’s own`,
-  )
-}
-
-function hostPath(name: string, path: string): JsonObject {
-  return { name, hostPath: { path, type: 'Directory' } }
-}
-
-function csi(name: string, driver: string): JsonObject {
-  return { name, csi: { driver, readOnly: true } }
 }

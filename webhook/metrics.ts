@@ -6,7 +6,8 @@ import type { Decision } from './review.ts'
 export interface WebhookMetrics {
   readonly process: ProcessMetrics
   readonly admitted: (decision: Decision, seconds: number) => void
-  certificate(expires: () => Date): void
+  /** `authority` = of a certificate made in process. */
+  certificate(serving: () => Date, authority?: () => Date): void
 }
 
 /** Starts the counts. */
@@ -31,17 +32,34 @@ export function webhookMetrics(): WebhookMetrics {
       requests.labels(result, reason).inc()
       duration.observe(seconds)
     },
-    certificate: (expires) => {
-      process.registry.registerMetric(
-        new Gauge({
-          name: 'nsm_webhook_certificate_expiry_timestamp_seconds',
-          help: 'When the serving certificate expires.',
-          registers: [],
-          collect() {
-            this.set(expires().getTime() / 1_000)
-          },
-        }),
-      )
+    certificate: (serving, authority) => {
+      expiryGauge(process, {
+        name: 'nsm_webhook_certificate_expiry_timestamp_seconds',
+        help: 'When the serving certificate expires.',
+        expires: serving,
+      })
+      if (authority === undefined) return
+      expiryGauge(process, {
+        name: 'nsm_webhook_authority_expiry_timestamp_seconds',
+        help: 'When the newest certificate authority of the webhook expires.',
+        expires: authority,
+      })
     },
   }
+}
+
+function expiryGauge(
+  { registry }: ProcessMetrics,
+  { name, help, expires }: { readonly name: string; readonly help: string; readonly expires: () => Date },
+): void {
+  registry.registerMetric(
+    new Gauge({
+      name,
+      help,
+      registers: [],
+      collect() {
+        this.set(expires().getTime() / 1_000)
+      },
+    }),
+  )
 }

@@ -8,14 +8,27 @@ export interface NamespaceInfo {
   readonly annotations: ReadonlyMap<string, string>
 }
 
-/** Where namespaces are known from; undefined = unknown. Asked in the path of each admission: no waiting. */
+/** Where namespaces are known from. Asked in the path of each admission: from memory. */
 export interface Namespaces {
+  /** Whether each namespace that exists gets known: one that is not known yet is waited for, not taken for one without annotations. */
+  readonly isComplete: boolean
+  /** undefined = not known. */
   get(name: string): NamespaceInfo | undefined
+  /** Waits a moment for one that has just been made; a check whether it is known must follow. */
+  known(name: string): Promise<void>
+  /** Why nothing can be told of namespaces yet. */
+  fault(): string | undefined
   close(): void
 }
 
 /** Knows no namespace: only the pods' own annotations count. */
-export const noNamespaces: Namespaces = { get: () => undefined, close: () => undefined }
+export const noNamespaces: Namespaces = {
+  isComplete: false,
+  get: () => undefined,
+  known: async () => undefined,
+  fault: () => undefined,
+  close: () => undefined,
+}
 
 /**
  * Namespaces from a JSON file: a list of Namespace objects, or an object with `items`. The file is read again when it changes;
@@ -26,7 +39,15 @@ export async function namespacesFromFile(path: string, log: Logger): Promise<Nam
   const watch = await watchFiles([path], log, ([text]) => {
     known = namespacesOf(JSON.parse(text) as unknown)
   })
-  return { get: (name) => known.get(name), close: watch.close }
+  return { ...noNamespaces, get: (name) => known.get(name), close: watch.close }
+}
+
+/** The part of a Namespace object that decides about pods. */
+export function namespaceInfo(metadata: {
+  readonly labels?: unknown
+  readonly annotations?: unknown
+}): NamespaceInfo {
+  return { labels: textsOf(metadata.labels), annotations: textsOf(metadata.annotations) }
 }
 
 function namespacesOf(value: unknown): ReadonlyMap<string, NamespaceInfo> {
@@ -37,7 +58,7 @@ function namespacesOf(value: unknown): ReadonlyMap<string, NamespaceInfo> {
       const metadata = objectOf(item['metadata'])
       const name = textOf(metadata?.['name'])
       if (metadata === undefined || name === undefined) return []
-      return [[name, { labels: textsOf(metadata['labels']), annotations: textsOf(metadata['annotations']) }]]
+      return [[name, namespaceInfo(metadata)]]
     }),
   )
 }

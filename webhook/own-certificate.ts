@@ -1,154 +1,170 @@
-import 'reflect-metadata'
-import * as x509 from '@peculiar/x509'
 import { systemClock, type Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
-import { randomBytes, webcrypto } from 'node:crypto'
-import { rename, unlink, writeFile } from 'node:fs/promises'
-import { isIP } from 'node:net'
+import {
+  authoritiesIn,
+  bundleOf,
+  issuerAmong,
+  withFreshAuthority,
+  type Authority,
+  type AuthorityStore,
+} from './authorities.ts'
 import type { CertificatePair, ServingCertificate } from './certificate.ts'
+import { leafLifeMs, newLeaf } from './issuing.ts'
+
+/** Brings a CA bundle to those who verify us. */
+export interface BundlePublisher {
+  /** Resolves when it is there: `bundle` is PEM. */
+  publish(bundle: string): Promise<void>
+  close(): void
+}
 
 /** How a certificate is made in process. */
 export interface OwnCertificateOptions {
   /** DNS names and addresses that clients call the server by; the first becomes the common name. */
   readonly names: readonly [string, ...string[]]
-  /** Where the CA bundle is written, PEM; absent = nowhere. */
-  readonly caBundlePath?: string
+  /** Where the authority is kept; closed with the certificate once there is one, as is the publisher. */
+  readonly store: AuthorityStore
+  readonly publisher: BundlePublisher
   readonly log: Logger
   readonly clock?: Clock
 }
 
-const hourMs = 3_600_000
-const dayMs = 24 * hourMs
-const caLifeMs = 365 * dayMs
-const leafLifeMs = dayMs
-/** Clocks of others may be behind. */
-const skewMs = hourMs
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
-
-interface Authority {
-  readonly certificate: x509.X509Certificate
-  readonly keys: webcrypto.CryptoKeyPair
+/** A serving certificate with the authority behind it. */
+export interface OwnCertificate extends ServingCertificate {
+  /** When the newest authority ends. */
+  readonly authorityExpires: () => Date
+  /** Why clients cannot be expected to trust it; undefined = they do. */
+  readonly fault: () => string | undefined
 }
 
+interface Issued {
+  readonly pair: CertificatePair
+  readonly issuer: string
+  /** When it is to be replaced, ms. */
+  readonly renewAt: number
+}
+
+const retryMs = 60_000
+
 /**
- * A serving certificate from a CA of this process' own. The certificate lives a day and is replaced at two thirds of that;
- * the CA lives a year and is replaced a month before its end: for that month the bundle holds both.
+ * A serving certificate from an authority that replicas share. The certificate lives a day and is replaced at two thirds of that;
+ * the authority lives a year, and the next one is published a month before its end and signs from an hour later on.
+ * Rejects when the store cannot be read or changed.
  */
-export async function ownCertificate(options: OwnCertificateOptions): Promise<ServingCertificate> {
-  const clock = options.clock ?? systemClock
+export async function ownCertificate(options: OwnCertificateOptions): Promise<OwnCertificate> {
+  const { names, store, publisher, log, clock = systemClock } = options
   const listeners = new Set<(pair: CertificatePair) => void>()
-  let authorities: readonly Authority[] = []
+  const shared = sharedAuthorities(options)
   let isClosed = false
   let disarm = (): void => undefined
 
-  const renew = async (): Promise<CertificatePair> => {
+  const issue = async (present: Issued | undefined): Promise<Issued> => {
     const now = clock.now()
-    const kept = authorities.filter(({ certificate }) => certificate.notAfter.getTime() > now + leafLifeMs)
-    const [newest] = kept
-    const isFresh = newest !== undefined && newest.certificate.notAfter.getTime() > now + 30 * dayMs
-    authorities = isFresh ? kept : [await makeAuthority(now), ...kept]
-    const bundle = authorities.map(({ certificate }) => certificate.toString('pem')).join('\n')
-    if (options.caBundlePath !== undefined) await writeBundle(options.caBundlePath, `${bundle}\n`)
-    const [issuer] = authorities
-    if (issuer === undefined) throw new NsmError('INTERNAL', 'no certificate authority')
-    return makeLeaf(issuer, options.names, now)
+    const issuer = shared.issuer(now)
+    if (present?.issuer === issuer.id && now < present.renewAt) return present
+    const pair = await newLeaf(issuer, names, now)
+    const life = Math.min(leafLifeMs, pair.expires.getTime() - now)
+    return { pair, issuer: issuer.id, renewAt: now + (life * 2) / 3 }
   }
-  const arm = (ms: number): void => {
-    disarm = clock.after(ms, () => void renewed().catch(failed))
-  }
-  const failed = (err: unknown): void => {
-    options.log.error({ err: String(err) }, 'serving certificate not renewed, trying again in a minute')
-    if (!isClosed) arm(60_000)
-  }
-  const renewed = async (): Promise<void> => {
-    const pair = await renew()
-    if (isClosed) return
-    current = pair
-    options.log.info({ expires: pair.expires.toISOString() }, 'serving certificate renewed')
-    for (const listener of listeners) listener(pair)
-    arm((leafLifeMs * 2) / 3)
+  const renew = async (present?: Issued): Promise<Issued> => {
+    await shared.settle(clock.now())
+    return issue(present)
   }
 
   let current = await renew()
-  arm((leafLifeMs * 2) / 3)
+  const isTrusted = (): boolean => shared.isTrusted(current.issuer)
+  const renewed = async (): Promise<void> => {
+    const issued = await renew(current)
+    if (isClosed) return
+    if (issued !== current) {
+      current = issued
+      log.info({ expires: issued.pair.expires.toISOString() }, 'serving certificate renewed')
+      for (const listener of listeners) listener(issued.pair)
+    }
+    arm(isTrusted() ? Math.max(retryMs, current.renewAt - clock.now()) : retryMs)
+  }
+  const arm = (ms: number): void => {
+    disarm()
+    disarm = clock.after(ms, soon)
+  }
+  const soon = inTurn(renewed, (err) => {
+    log.error({ err: String(err) }, 'serving certificate not renewed, trying again in a minute')
+    if (!isClosed) arm(retryMs)
+  })
+  const unfollow = store.onChange(soon)
+  arm(isTrusted() ? current.renewAt - clock.now() : retryMs)
   return {
     get current() {
-      return current
+      return current.pair
     },
+    authorityExpires: shared.expire,
+    fault: () => (isTrusted() ? undefined : 'the CA bundle was not published yet'),
     onChange: (listener) => void listeners.add(listener),
     close: () => {
       isClosed = true
       disarm()
+      unfollow()
+      store.close()
+      publisher.close()
     },
   }
 }
 
-async function makeAuthority(now: number): Promise<Authority> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, false, ['sign', 'verify'])
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: serialNumber(),
-    name: 'CN=Network Service Mesh webhook CA',
-    notBefore: new Date(now - skewMs),
-    notAfter: new Date(now + caLifeMs),
-    keys,
-    signingAlgorithm: algorithm,
-    extensions: [
-      new x509.BasicConstraintsExtension(true, 0, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
-      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
-    ],
-  })
-  return { certificate, keys }
+interface SharedAuthorities {
+  /** Makes a new one when it is time, and publishes all. Rejects when the store cannot be changed; not when they cannot be published. */
+  settle(now: number): Promise<void>
+  issuer(now: number): Authority
+  isTrusted(id: string): boolean
+  /** When the newest ends. */
+  readonly expire: () => Date
 }
 
-async function makeLeaf(
-  issuer: Authority,
-  names: readonly [string, ...string[]],
-  now: number,
-): Promise<CertificatePair> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
-  const expires = new Date(now + leafLifeMs)
-  const certificate = await x509.X509CertificateGenerator.create({
-    serialNumber: serialNumber(),
-    subject: [{ CN: [names[0].slice(0, 64)] }],
-    issuer: issuer.certificate.subject,
-    notBefore: new Date(now - skewMs),
-    notAfter: expires,
-    signingKey: issuer.keys.privateKey,
-    publicKey: keys.publicKey,
-    signingAlgorithm: algorithm,
-    extensions: [
-      new x509.BasicConstraintsExtension(false, undefined, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-      new x509.SubjectAlternativeNameExtension(
-        names.map((value) => ({ type: isIP(value) === 0 ? 'dns' : 'ip', value })),
-      ),
-      await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey),
-    ],
-  })
-  const key = x509.PemConverter.encode(
-    await webcrypto.subtle.exportKey('pkcs8', keys.privateKey),
-    'PRIVATE KEY',
-  )
-  return { cert: certificate.toString('pem'), key, expires }
+function sharedAuthorities({
+  store,
+  publisher,
+  log,
+}: Pick<OwnCertificateOptions, 'store' | 'publisher' | 'log'>): SharedAuthorities {
+  let authorities: readonly Authority[] = []
+  let trusted: ReadonlySet<string> = new Set()
+  return {
+    async settle(now) {
+      await store.update(async (data) => {
+        const fresh = await withFreshAuthority(data, now)
+        authorities = authoritiesIn(fresh ?? data)
+        return fresh
+      })
+      try {
+        await publisher.publish(bundleOf(authorities))
+        trusted = new Set(authorities.map(({ id }) => id))
+      } catch (err) {
+        log.warn({ err: String(err) }, 'CA bundle not published')
+      }
+    },
+    issuer(now) {
+      const issuer = issuerAmong(authorities, trusted, now)
+      if (issuer === undefined) throw new NsmError('INTERNAL', 'no certificate authority')
+      return issuer
+    },
+    isTrusted: (id) => trusted.has(id),
+    expire: () => new Date(Math.max(...authorities.map(({ expires }) => expires))),
+  }
 }
 
-function serialNumber(): string {
-  const bytes = randomBytes(16)
-  bytes[0] = ((bytes[0] ?? 0) & 0x7f) | 0x40
-  return bytes.toString('hex')
-}
-
-/** Readers never see half a file. */
-async function writeBundle(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`
-  try {
-    await writeFile(temporary, text, { mode: 0o644 })
-    await rename(temporary, path)
-  } catch (err) {
-    await unlink(temporary).catch(() => undefined)
-    throw new NsmError('UNAVAILABLE', `cannot write the CA bundle ${path}: ${String(err)}`, { cause: err })
+/** Runs one after another; any number of calls meanwhile make one more run. */
+function inTurn(run: () => Promise<void>, failed: (err: unknown) => void): () => void {
+  let isRunning = false
+  let isWanted = false
+  const go = async (): Promise<void> => {
+    isRunning = true
+    while (isWanted) {
+      isWanted = false
+      await run().catch(failed)
+    }
+    isRunning = false
+  }
+  return () => {
+    isWanted = true
+    if (!isRunning) void go()
   }
 }

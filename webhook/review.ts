@@ -1,14 +1,14 @@
 import { NsUrlError, parseNsUrls } from '@nsm/api/nsurl.js'
 import { inject, type InjectionSettings } from './inject.ts'
 import { InjectionError } from './injection-error.ts'
-import { objectOf, textOf, type JsonObject } from './json.ts'
+import { objectOf, textOf, textsOf, type JsonObject } from './json.ts'
 import type { PatchOperation } from './json-patch.ts'
 import type { Namespaces } from './namespaces.ts'
 import { verdictOn } from './verdict.ts'
 
 /** What was decided, for the answer and for the metrics. */
 export interface Decision {
-  readonly result: 'injected' | 'skipped' | 'denied'
+  readonly result: 'injected' | 'skipped' | 'denied' | 'unanswered'
   /** A word from a fixed set. */
   readonly reason: string
   /** Why it was denied. */
@@ -39,12 +39,16 @@ export function answerReview(
   const request = objectOf(body?.['request'])
   const uid = textOf(request?.['uid'])
   if (body?.['kind'] !== 'AdmissionReview' || request === undefined || uid === undefined || uid === '') {
-    return refusal('body must be an AdmissionReview with a request that has a uid')
+    return refusal(400, 'body must be an AdmissionReview with a request that has a uid')
   }
   if (body['apiVersion'] !== apiVersion) {
     return refusal(
+      400,
       `apiVersion must be ${apiVersion}, not ${JSON.stringify(body['apiVersion'] ?? null).slice(0, 80)}`,
     )
+  }
+  if (isUndecided(request, settings, namespaces)) {
+    return refusal(503, `namespace ${textOf(request['namespace']) ?? ''} is not known here yet`)
   }
   const decision = decide(request, uid, settings, namespaces)
   return {
@@ -52,6 +56,27 @@ export function answerReview(
     body: { apiVersion, kind: 'AdmissionReview', response: response(uid, decision) },
     decision,
   }
+}
+
+/** The namespace of the pod that a review is about, when it is to be made; undefined = this needs no namespace. */
+export function namespaceToKnow(review: unknown): string | undefined {
+  const request = objectOf(objectOf(review)?.['request'])
+  return request !== undefined && isPodCreation(request) ? textOf(request['namespace']) : undefined
+}
+
+/** A pod that asks for nothing itself, in a namespace that may ask: no answer, so that the failure policy for such pods decides. */
+function isUndecided(
+  request: JsonObject,
+  { annotation }: InjectionSettings,
+  namespaces: Namespaces,
+): boolean {
+  if (!isPodCreation(request) || !isUnknown(request, namespaces)) return false
+  const metadata = objectOf(objectOf(request['object'])?.['metadata'])
+  return !textsOf(metadata?.['annotations']).has(annotation)
+}
+
+function isUnknown(request: JsonObject, namespaces: Namespaces): boolean {
+  return namespaces.isComplete && namespaces.get(textOf(request['namespace']) ?? '') === undefined
 }
 
 function decide(
@@ -68,6 +93,12 @@ function decide(
   const verdict = verdictOn(pod, namespace, settings.annotation)
   if (verdict.kind === 'skip') return skipped(verdict.reason, verdict.warning)
   if (verdict.kind === 'deny') return denied(verdict.reason, verdict.message)
+  if (isUnknown(request, namespaces)) {
+    return denied(
+      'unknown_namespace',
+      `namespace ${namespaceName} is not known to the webhook yet; try again in a moment`,
+    )
+  }
   const { networkServices } = verdict
   const podSecurity = namespace?.labels.get('pod-security.kubernetes.io/enforce')
   try {
@@ -126,7 +157,9 @@ function cut(warning: string): string {
   return warning.length > maxWarningLength ? `${warning.slice(0, maxWarningLength - 1)}…` : warning
 }
 
-/** Nothing that the API server sends by our configuration: there is no uid, or no version, to answer to. */
-function refusal(message: string): ReviewAnswer {
-  return { status: 400, body: { message }, decision: denied('malformed_review', message) }
+/** 400: nothing that the API server sends by our configuration, without uid or version to answer to. 503: no answer on purpose. */
+function refusal(status: 400 | 503, message: string): ReviewAnswer {
+  const decision = denied('malformed_review', message)
+  const unanswered: Decision = { ...decision, result: 'unanswered', reason: 'unknown_namespace' }
+  return { status, body: { message }, decision: status === 400 ? decision : unanswered }
 }

@@ -4,9 +4,10 @@ import express, { type ErrorRequestHandler, type Express, type RequestHandler } 
 import { createServer, type Server } from 'node:https'
 import type { ServingCertificate } from './certificate.ts'
 import type { InjectionSettings } from './inject.ts'
+import type { DecisionListener } from './decision-events.ts'
 import { objectOf, textOf } from './json.ts'
 import type { Namespaces } from './namespaces.ts'
-import { answerReview, type Decision } from './review.ts'
+import { answerReview, namespaceToKnow, type Decision } from './review.ts'
 
 /** Everything that the HTTPS server needs. */
 export interface WebhookServerOptions {
@@ -18,6 +19,10 @@ export interface WebhookServerOptions {
   readonly log: Logger
   /** Told of each answer and of the time it took. */
   readonly admitted: (decision: Decision, seconds: number) => void
+  /** Told of each decision with the review. */
+  readonly decided?: DecisionListener
+  /** Why reviews should go elsewhere; undefined = ready. */
+  readonly fault?: () => string | undefined
 }
 
 export interface WebhookServer {
@@ -27,6 +32,8 @@ export interface WebhookServer {
 }
 
 const maxBodyBytes = 3 * 1_048_576
+/** Longer than API servers keep connections that nothing goes over (90 s): they never send into one that we just close. */
+const keepAliveMs = 120_000
 
 /** Serves `POST /mutate` and `GET /ready` over HTTPS. */
 export async function webhookServer(options: WebhookServerOptions): Promise<WebhookServer> {
@@ -38,6 +45,7 @@ export async function webhookServer(options: WebhookServerOptions): Promise<Webh
       minVersion: 'TLSv1.2',
       handshakeTimeout: 5_000,
       requestTimeout: 10_000,
+      keepAliveTimeout: keepAliveMs,
       maxHeaderSize: 16_384,
     },
     application(options),
@@ -62,20 +70,31 @@ function application(options: WebhookServerOptions): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
-  app.get('/ready', (_req, res) => void res.type('text').send('ok\n'))
+  app.get('/ready', (_req, res) => {
+    const fault = options.fault?.()
+    res.status(fault === undefined ? 200 : 503)
+    res.type('text').send(fault === undefined ? 'ok\n' : `${fault}\n`)
+  })
   app.post('/mutate', express.json({ limit: maxBodyBytes, strict: true, type: () => true }), mutate(options))
   app.use((_req, res) => void res.status(404).json({ message: 'there is POST /mutate and GET /ready' }))
   app.use(refuse(options))
   return app
 }
 
-function mutate({ settings, namespaces, log, admitted }: WebhookServerOptions): RequestHandler {
-  return (req, res) => {
+function mutate(options: WebhookServerOptions): RequestHandler {
+  const { settings, namespaces, log, admitted, decided, fault } = options
+  return async (req, res) => {
     const began = performance.now()
+    const name = namespaceToKnow(req.body)
+    if (name !== undefined && namespaces.isComplete && namespaces.get(name) === undefined)
+      await namespaces.known(name)
     const { status, body, decision } = answerReview(req.body, settings, namespaces)
+    // Whoever asks goes to another replica next time.
+    if (fault?.() !== undefined) res.set('connection', 'close')
     res.status(status).json(body)
     const ms = performance.now() - began
     admitted(decision, ms / 1_000)
+    decided?.(decision, req.body)
     const { result, reason, message } = decision
     log.info(
       { ...identityOf(req.body), result, reason, message, ms: Math.round(ms * 100) / 100 },

@@ -22,6 +22,8 @@ export interface ContainerInput {
   readonly connectionName: string
   readonly statusPort: number
   readonly resources: Resources
+  /** Whether the pod is ready only while all its connections are up. */
+  readonly readinessProbe: boolean
   /** More of the environment; NSM_ENVS win. */
   readonly dnsEnv: Readonly<Record<string, string>>
   /** Beside those that every injected container has. */
@@ -64,7 +66,7 @@ export function injectedContainer(input: ContainerInput): JsonObject {
       { name: nsmVolume, mountPath: nsmFolder, readOnly: true },
       ...input.mounts,
     ],
-    ...(isSidecar ? { startupProbe: startupProbe(input.statusPort) } : {}),
+    ...(isSidecar ? probes(input) : {}),
     securityContext: securityOf(input),
   }
 }
@@ -89,13 +91,23 @@ export function resourcesOf({ requestsCpu, requestsMemory, limitsCpu, limitsMemo
   }
 }
 
-/** Holds the next container back until all connections are up, for two minutes. */
-function startupProbe(port: number): JsonObject {
+/**
+ * The first holds the next container back until all connections are up, for two minutes. Liveness is the event loop's alone:
+ * what happens to connections never restarts the sidecar.
+ */
+function probes({ statusPort: port, readinessProbe }: ContainerInput): JsonObject {
+  const connected = { httpGet: { path: '/readyz', port } }
   return {
-    httpGet: { path: '/readyz', port },
-    periodSeconds: 1,
-    timeoutSeconds: 1,
-    failureThreshold: 120,
+    startupProbe: { ...connected, periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 120 },
+    livenessProbe: {
+      httpGet: { path: '/livez', port },
+      periodSeconds: 10,
+      timeoutSeconds: 5,
+      failureThreshold: 6,
+    },
+    ...(readinessProbe
+      ? { readinessProbe: { ...connected, periodSeconds: 2, timeoutSeconds: 1, failureThreshold: 3 } }
+      : {}),
   }
 }
 

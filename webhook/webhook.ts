@@ -1,86 +1,87 @@
-import { NsmError } from '@nsm/sdk/errors.js'
+import { systemClock } from '@nsm/sdk/clock.js'
 import type { Logger } from '@nsm/sdk/log.js'
-import { checks } from '@nsm/sdk/process/checks.js'
-import { opsServer } from '@nsm/sdk/process/ops-server.js'
+import { checks, type Check, type Checks } from '@nsm/sdk/process/checks.js'
+import { opsServer, type OpsServer } from '@nsm/sdk/process/ops-server.js'
 import type { Service } from '@nsm/sdk/process/run.js'
+import { sleep } from '@nsm/sdk/sleep.js'
 import type { ServingCertificate } from './certificate.ts'
+import { openCluster, type Cluster } from './cluster.ts'
 import type { WebhookConfig } from './config.ts'
-import { fileCertificate } from './file-certificate.ts'
-import type { InjectionSettings } from './inject.ts'
-import { ownClusterDns } from './cluster-dns.ts'
-import { webhookMetrics } from './metrics.ts'
-import { namespacesFromFile, noNamespaces } from './namespaces.ts'
-import { ownCertificate } from './own-certificate.ts'
+import { webhookMetrics, type WebhookMetrics } from './metrics.ts'
 import { webhookServer } from './server.ts'
+import { openCertificate } from './serving-certificate.ts'
+import { settingsOf } from './settings.ts'
 
-/** Starts the admission webhook; it needs nothing else of the mesh. */
-export async function startWebhook(config: WebhookConfig, log: Logger): Promise<Service> {
+/** The longest time for which new requests are answered after the process was told to stop, and how long running ones may take then. */
+const maxDrainMs = 20_000
+const finishMs = 3_000
+/** Time for `close`. */
+export const closeMs: number = maxDrainMs + finishMs
+
+interface Parts {
+  readonly config: WebhookConfig
+  readonly log: Logger
+  readonly ready: Checks
+  readonly metrics: WebhookMetrics
+  readonly cluster: Cluster
+}
+
+/** Starts the admission webhook; it needs nothing else of the mesh. Until the API server is there, it waits for it, alive and not ready. */
+export async function startWebhook(
+  config: WebhookConfig,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Service> {
   const metrics = webhookMetrics()
-  const namespaces =
-    config.namespacesFile === undefined ? noNamespaces : await namespacesFromFile(config.namespacesFile, log)
-  const certificate = await servingCertificate(config, log)
-  metrics.certificate(() => certificate.current.expires)
+  const ready = checks()
+  const ops = await opsServer({ listenOn: config.opsListenOn, checks: ready, metrics: metrics.process })
+  try {
+    const cluster = await openCluster(config, log)
+    return await serve({ config, log, ready, metrics, cluster }, ops, signal)
+  } catch (err) {
+    await ops.close()
+    throw err
+  }
+}
+
+async function serve(parts: Parts, ops: OpsServer, signal: AbortSignal): Promise<Service> {
+  const { config, log, ready, metrics, cluster } = parts
+  const { namespaces } = cluster
+  const started = ready.add('certificate', () => 'there is no serving certificate yet')
+  ready.add('namespaces', () => namespaces.fault())
+  const certificate = await openCertificate(config, log, cluster, signal)
+  started()
+  const isServing = lifeOf(certificate)
+  ready.add('certificate', isServing)
+  if (certificate.fault !== undefined) ready.add('ca bundle', certificate.fault)
+  metrics.certificate(() => certificate.current.expires, certificate.authorityExpires)
+  let isStopping = false
+  ready.add('running', () => (isStopping ? 'told to stop' : undefined))
   const server = await webhookServer({
     listenOn: config.listenOn,
     certificate,
-    settings: await settingsOf(config),
+    settings: await settingsOf(config, await cluster.nativeSidecars(signal)),
     namespaces,
     log,
     admitted: metrics.admitted,
+    decided: cluster.decided,
+    fault: () => (isStopping ? 'told to stop' : (isServing() ?? namespaces.fault())),
   })
-  const ready = checks()
-  ready.add('certificate', () =>
-    certificate.current.expires.getTime() > Date.now() ? undefined : 'the serving certificate has expired',
-  )
-  const ops = await opsServer({ listenOn: config.opsListenOn, checks: ready, metrics: metrics.process })
   log.info({ port: server.port, ops: ops.address }, 'listening')
   return {
-    close: async (signal) => {
+    close: async (end) => {
+      isStopping = true
       certificate.close()
-      namespaces.close()
-      await Promise.all([server.close(signal), ops.close()])
+      // Callers hear of it by the Service, some time after this process.
+      const drainMs = Math.min(config.drainMs, maxDrainMs)
+      await sleep({ clock: systemClock, signal: end }, drainMs).catch(() => undefined)
+      await server.close(AbortSignal.any([end, AbortSignal.timeout(finishMs)]))
+      await Promise.all([ops.close(), cluster.close()])
     },
   }
 }
 
-async function servingCertificate(config: WebhookConfig, log: Logger): Promise<ServingCertificate> {
-  const { certFilePath, keyFilePath, caBundleFilePath, serviceName, namespace } = config
-  if (certFilePath !== undefined && keyFilePath !== undefined)
-    return fileCertificate(certFilePath, keyFilePath, log)
-  if (certFilePath !== undefined || keyFilePath !== undefined) {
-    throw new NsmError('INVALID_ARGUMENT', 'NSM_CERT_FILE_PATH and NSM_KEY_FILE_PATH must be set together')
-  }
-  const service = `${serviceName}.${namespace}.svc`
-  return ownCertificate({
-    names: [service, `${service}.cluster.local`, 'localhost', '127.0.0.1', '::1'],
-    log,
-    ...(caBundleFilePath === undefined ? {} : { caBundlePath: caBundleFilePath }),
-  })
-}
-
-async function settingsOf(config: WebhookConfig): Promise<InjectionSettings> {
-  const { limitsCpu, limitsMemory, requestsCpu, requestsMemory } = config
-  return {
-    ...config,
-    resources: { limitsCpu, limitsMemory, requestsCpu, requestsMemory },
-    dns: await dnsSettingsOf(config),
-  }
-}
-
-async function dnsSettingsOf(config: WebhookConfig): Promise<InjectionSettings['dns']> {
-  const { dnsImage, dnsMode = dnsImage === undefined ? 'embedded' : 'coredns' } = config
-  if (dnsMode === 'coredns' && dnsImage === undefined)
-    throw new NsmError('INVALID_ARGUMENT', 'NSM_DNS_MODE=coredns needs NSM_DNS_IMAGE')
-  return {
-    mode: dnsMode,
-    image: dnsImage ?? '',
-    resolvConf: config.dnsResolvConf,
-    cluster: await ownClusterDns(config.dnsClusterDomain, config.dnsClusterServers),
-    resources: {
-      limitsCpu: config.dnsLimitsCpu,
-      limitsMemory: config.dnsLimitsMemory,
-      requestsCpu: config.dnsRequestsCpu,
-      requestsMemory: config.dnsRequestsMemory,
-    },
-  }
+function lifeOf(certificate: ServingCertificate): Check {
+  return () =>
+    certificate.current.expires.getTime() > Date.now() ? undefined : 'the serving certificate has expired'
 }

@@ -44,7 +44,7 @@ t.test('the process: listens, is ready, counts, ends on SIGTERM', async (t) => {
   req.end('{}')
   const [res] = (await once(req, 'response')) as [IncomingMessage]
   t.equal(res.resume().statusCode, 400)
-  t.match(await (await fetch(`${ops}/readyz`)).text(), '[+]certificate ok\nok\n')
+  t.match(await (await fetch(`${ops}/readyz`)).text(), /\[\+\]certificate ok\n(?:.+\n)*ok\n$/)
   const metrics = await (await fetch(`${ops}/metrics`)).text()
   t.match(metrics, 'nsm_webhook_requests_total{result="denied",reason="malformed_review"} 1')
   t.match(metrics, /nsm_webhook_certificate_expiry_timestamp_seconds \d{10}/)

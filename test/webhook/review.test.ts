@@ -1,6 +1,6 @@
 import { answerReview } from '@nsm/webhook/review.js'
 import type { InjectionSettings } from '@nsm/webhook/inject.js'
-import type { NamespaceInfo, Namespaces } from '@nsm/webhook/namespaces.js'
+import { noNamespaces, type NamespaceInfo, type Namespaces } from '@nsm/webhook/namespaces.js'
 import * as fc from 'fast-check'
 import jsonpatch, { type Operation } from 'fast-json-patch'
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
@@ -12,6 +12,10 @@ const settings: InjectionSettings = {
   annotation: 'networkservicemesh.io',
   containerImages: ['example.com/nsm/sidecar:1.0'],
   initContainerImages: [],
+  sockets: 'auto',
+  nativeSidecars: true,
+  readinessGate: false,
+  readinessProbe: false,
   envs: {},
   nsurlEnvName: 'NSM_NETWORK_SERVICES',
   labels: { 'spiffe.io/spiffe-id': 'true' },
@@ -41,7 +45,7 @@ function namespacesOf(info: Case['namespace']): Namespaces {
     labels: new Map(Object.entries(info.labels ?? {})),
     annotations: new Map(Object.entries(info.annotations ?? {})),
   }
-  return { get: (name) => (name === 'shop' ? namespace : undefined), close: () => undefined }
+  return { ...noNamespaces, get: (name) => (name === 'shop' ? namespace : undefined) }
 }
 
 function reviewOf(pod: unknown, request: Record<string, unknown> = {}): unknown {

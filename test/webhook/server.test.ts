@@ -1,4 +1,6 @@
 import { silent } from '@nsm/sdk/log.js'
+import { memoryStore } from '@nsm/webhook/authorities.js'
+import { bundleFile } from '@nsm/webhook/bundle-file.js'
 import { ownCertificate } from '@nsm/webhook/own-certificate.js'
 import { fileCertificate } from '@nsm/webhook/file-certificate.js'
 import type { ServingCertificate } from '@nsm/webhook/certificate.js'
@@ -13,12 +15,15 @@ import { request } from 'node:https'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
 import t, { type Test } from 'tap'
-import { handClock } from '../kit/clock.js'
 
 const settings: InjectionSettings = {
   annotation: 'networkservicemesh.io',
   containerImages: ['sidecar'],
   initContainerImages: [],
+  sockets: 'auto',
+  nativeSidecars: true,
+  readinessGate: false,
+  readinessProbe: false,
   envs: {},
   nsurlEnvName: 'NSM_NETWORK_SERVICES',
   labels: {},
@@ -37,7 +42,12 @@ async function certificateIn(
   folder: string,
 ): Promise<{ certificate: ServingCertificate; ca: () => string }> {
   const caBundlePath = join(folder, 'ca.pem')
-  const certificate = await ownCertificate({ names: ['localhost', '127.0.0.1'], caBundlePath, log: silent })
+  const certificate = await ownCertificate({
+    names: ['localhost', '127.0.0.1'],
+    store: memoryStore(),
+    publisher: bundleFile(caBundlePath),
+    log: silent,
+  })
   t.teardown(() => certificate.close())
   return { certificate, ca: () => readFileSync(caBundlePath, 'utf8') }
 }
@@ -145,42 +155,4 @@ t.test('a certificate from files is taken over when it changes, a broken one is 
   write(b)
   await changed
   t.equal(await shown(), fingerprint(b.certificate))
-})
-
-t.test('an own certificate is renewed each day, its CA each year with both in the bundle', async (t) => {
-  const path = join(t.testdir(), 'ca.pem')
-  const clock = handClock(Date.parse('2026-01-01T00:00:00Z'))
-  const certificate = await ownCertificate({ names: ['a.b.svc'], caBundlePath: path, log: silent, clock })
-  t.teardown(() => certificate.close())
-  const roots = (): X509Certificate[] =>
-    readFileSync(path, 'utf8')
-      .split(/(?<=-----END CERTIFICATE-----)\s*/)
-      .filter((pem) => pem !== '')
-      .map((pem) => new X509Certificate(pem))
-  const [first] = roots()
-  const before = certificate.current
-  t.match(new X509Certificate(before.cert).subjectAltName, 'DNS:a.b.svc')
-  const renewal = async (hours = 16): Promise<void> => {
-    const renewed = new Promise<void>((done) => certificate.onChange(() => done()))
-    clock.advance(hours * 3_600_000)
-    await renewed
-  }
-  await renewal()
-  t.not(certificate.current.cert, before.cert)
-  t.equal(roots().length, 1)
-  while (clock.now() < Date.parse('2026-01-01T00:00:00Z') + 336 * 86_400_000) await renewal(200)
-  await renewal()
-  const both = roots()
-  t.equal(both.length, 2)
-  t.equal(both[1]?.fingerprint256, first?.fingerprint256)
-  const leaf = new X509Certificate(certificate.current.cert)
-  t.ok(leaf.verify(both[0]!.publicKey))
-  t.ok(certificate.current.expires.getTime() > clock.now())
-  while (clock.now() < Date.parse('2026-12-31T12:00:00Z')) await renewal(200)
-  await renewal()
-  t.same(
-    roots().map(({ fingerprint256 }) => fingerprint256),
-    [both[0]?.fingerprint256],
-    'the old one is gone',
-  )
 })
