@@ -44,7 +44,9 @@ export function overridesOf(
     .filter((key) => key.startsWith('networkservicemesh.io/') && !known.includes(key))
     .map((key) => {
       const hint = nearest(key, known)
-      return `annotation ${key} means nothing${hint === undefined ? '' : `; did you mean ${hint}?`}`
+      return hint === undefined
+        ? `annotation ${key} means nothing`
+        : `annotation ${key}: did you mean ${hint}?`
     })
   return { overrides: { image, resources: Object.fromEntries(resources) }, warnings }
 }

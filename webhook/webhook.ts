@@ -34,6 +34,7 @@ export async function startWebhook(
 ): Promise<Service> {
   const metrics = webhookMetrics()
   const ready = checks()
+  ready.add('certificate', () => 'there is no serving certificate yet')
   const ops = await opsServer({ listenOn: config.opsListenOn, checks: ready, metrics: metrics.process })
   try {
     const cluster = await openCluster(config, log)
@@ -47,12 +48,9 @@ export async function startWebhook(
 async function serve(parts: Parts, ops: OpsServer, signal: AbortSignal): Promise<Service> {
   const { config, log, ready, metrics, cluster } = parts
   const { namespaces } = cluster
-  const started = ready.add('certificate', () => 'there is no serving certificate yet')
   ready.add('namespaces', () => namespaces.fault())
   const certificate = await openCertificate(config, log, cluster, signal)
-  started()
   const isServing = lifeOf(certificate)
-  ready.add('certificate', isServing)
   if (certificate.fault !== undefined) ready.add('ca bundle', certificate.fault)
   metrics.certificate(() => certificate.current.expires, certificate.authorityExpires)
   let isStopping = false
@@ -67,6 +65,7 @@ async function serve(parts: Parts, ops: OpsServer, signal: AbortSignal): Promise
     decided: cluster.decided,
     fault: () => (isStopping ? 'told to stop' : (isServing() ?? namespaces.fault())),
   })
+  ready.add('certificate', isServing)
   log.info({ port: server.port, ops: ops.address }, 'listening')
   return {
     close: async (end) => {

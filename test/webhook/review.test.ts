@@ -1,4 +1,4 @@
-import { answerReview } from '@nsm/webhook/review.js'
+import { answerReview, namespaceToKnow } from '@nsm/webhook/review.js'
 import type { InjectionSettings } from '@nsm/webhook/inject.js'
 import { noNamespaces, type NamespaceInfo, type Namespaces } from '@nsm/webhook/namespaces.js'
 import * as fc from 'fast-check'
@@ -163,6 +163,45 @@ t.test('a review that cannot be answered', async (t) => {
       allowed: true,
     },
   )
+})
+
+t.test('a namespace that is not known yet: nothing is taken for granted', async (t) => {
+  const namespaces: Namespaces = { ...noNamespaces, isComplete: true }
+  const answer = (pod: unknown, request: object = {}): ReturnType<typeof answerReview> =>
+    answerReview(reviewOf(pod, { ...request }), settings, namespaces)
+  t.match(answer(annotated()).body['response'], {
+    allowed: false,
+    status: { message: 'namespace shop is not known to the webhook yet; try again in a moment' },
+  })
+  const silentPod = annotated({ annotations: {} })
+  t.match(answer(silentPod), {
+    status: 503,
+    body: { message: /shop is not known/ },
+    decision: { result: 'unanswered', reason: 'unknown_namespace' },
+  })
+  t.match(answer(silentPod, { operation: 'UPDATE' }).body['response'], { allowed: true })
+  const optedOut = annotated({ labels: { 'networkservicemesh.io/inject': 'disabled' } })
+  t.match(answer(optedOut).body['response'], { allowed: true })
+})
+
+t.test('which namespace must be known', async (t) => {
+  t.equal(namespaceToKnow(reviewOf(annotated())), 'shop')
+  t.equal(namespaceToKnow(reviewOf(annotated(), { operation: 'DELETE' })), undefined)
+  for (const review of [undefined, null, 'x', {}, { request: 1 }]) t.equal(namespaceToKnow(review), undefined)
+})
+
+t.test('warnings are whole sentences that the API server does not cut', async (t) => {
+  const annotations = {
+    'networkservicemesh.io': 'kernel://db',
+    [`networkservicemesh.io/${'x'.repeat(60)}`]: '',
+  }
+  const [warning] = ask(annotated({ annotations })).response.warnings ?? []
+  t.ok((warning ?? '').length <= 120)
+  for (const file of readdirSync(golden)) {
+    const { response } = JSON.parse(readFileSync(new URL(file, golden), 'utf8')) as { response: Response }
+    const sentences = (response.warnings ?? []).filter((text) => !text.includes('xxxxx'))
+    for (const text of sentences) t.notMatch(text, /…$|^warning/i, `${file}: ${text}`)
+  }
 })
 
 t.test('dry run: the same patch', async (t) => {

@@ -5,12 +5,13 @@ import { ownCertificate } from '@nsm/webhook/own-certificate.js'
 import { fileCertificate } from '@nsm/webhook/file-certificate.js'
 import type { ServingCertificate } from '@nsm/webhook/certificate.js'
 import type { InjectionSettings } from '@nsm/webhook/inject.js'
-import { noNamespaces } from '@nsm/webhook/namespaces.js'
+import { namespaceInfo, noNamespaces, type NamespaceInfo } from '@nsm/webhook/namespaces.js'
 import type { Decision } from '@nsm/webhook/review.js'
-import { webhookServer } from '@nsm/webhook/server.js'
+import { webhookServer, type WebhookServerOptions } from '@nsm/webhook/server.js'
 import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
+import type { IncomingHttpHeaders } from 'node:http'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
@@ -57,7 +58,11 @@ interface Served {
   readonly decisions: Decision[]
 }
 
-async function serve(t: Test, certificate: ServingCertificate): Promise<Served> {
+async function serve(
+  t: Test,
+  certificate: ServingCertificate,
+  more: Partial<WebhookServerOptions> = {},
+): Promise<Served> {
   const decisions: Decision[] = []
   const server = await webhookServer({
     listenOn: '127.0.0.1:0',
@@ -66,6 +71,7 @@ async function serve(t: Test, certificate: ServingCertificate): Promise<Served> 
     namespaces: noNamespaces,
     log: silent,
     admitted: (decision) => void decisions.push(decision),
+    ...more,
   })
   t.teardown(() => server.close(AbortSignal.timeout(100)))
   return { port: server.port, decisions }
@@ -76,7 +82,7 @@ async function call(
   ca: string,
   path: string,
   body?: string | Buffer,
-): Promise<{ status: number | undefined; text: string }> {
+): Promise<{ status: number | undefined; text: string; headers: IncomingHttpHeaders }> {
   const req = request({
     host: 'localhost',
     port,
@@ -89,7 +95,7 @@ async function call(
   const [res] = (await once(req, 'response')) as [import('node:http').IncomingMessage]
   let text = ''
   for await (const chunk of res) text += String(chunk)
-  return { status: res.statusCode, text }
+  return { status: res.statusCode, text, headers: res.headers }
 }
 
 t.test('answers reviews over HTTPS with a certificate of its own', async (t) => {
@@ -155,4 +161,48 @@ t.test('a certificate from files is taken over when it changes, a broken one is 
   write(b)
   await changed
   t.equal(await shown(), fingerprint(b.certificate))
+})
+
+t.test('a pod in a namespace that was just made waits for what is known of it', async (t) => {
+  const { certificate, ca } = await certificateIn(t, t.testdir())
+  let known: NamespaceInfo | undefined
+  const asked: string[] = []
+  const namespaces = {
+    ...noNamespaces,
+    isComplete: true,
+    get: () => known,
+    known: async (name: string) => {
+      asked.push(name)
+      known = namespaceInfo({ annotations: { 'networkservicemesh.io': 'kernel://db/nsm-1' } })
+    },
+  }
+  const served = await serve(t, certificate, { namespaces })
+  const review = {
+    apiVersion: 'admission.k8s.io/v1',
+    kind: 'AdmissionReview',
+    request: {
+      uid: 'u',
+      kind: { kind: 'Pod' },
+      operation: 'CREATE',
+      namespace: 'new',
+      object: { metadata: {}, spec: {} },
+    },
+  }
+  t.match((await call(served, ca(), '/mutate', JSON.stringify(review))).text, 'JSONPatch')
+  t.match((await call(served, ca(), '/mutate', JSON.stringify(review))).text, 'JSONPatch')
+  t.same(asked, ['new'])
+})
+
+t.test('when it is to stop it goes on answering, and sends callers elsewhere', async (t) => {
+  const { certificate, ca } = await certificateIn(t, t.testdir())
+  let fault: string | undefined
+  const served = await serve(t, certificate, { fault: () => fault })
+  t.equal((await call(served, ca(), '/ready')).status, 200)
+  fault = 'told to stop'
+  t.match(await call(served, ca(), '/ready'), { status: 503, text: 'told to stop\n' })
+  const review = { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request: { uid: 'u' } }
+  t.match(await call(served, ca(), '/mutate', JSON.stringify(review)), {
+    status: 200,
+    headers: { connection: 'close' },
+  })
 })
