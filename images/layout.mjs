@@ -16,7 +16,7 @@ const native = 'nsm-native.node'
 
 /** Part → files beside its bundle, by their names in `build/`. */
 const beside = {
-  registry: [],
+  registry: [native],
   nsmgr: [native],
   forwarder: [native],
   webhook: [],

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -11,10 +11,6 @@ const build = fileURLToPath(new URL('../../../build', import.meta.url))
 const daemons = ['registry', 'nsmgr', 'forwarder', 'webhook', 'sidecar', 'icmp-responder']
 const skip = existsSync(join(build, 'meta.json')) ? undefined : 'needs the bundles: run scripts/setup'
 const settings = { ...(skip === undefined ? {} : { skip }), timeout: 25_000 }
-
-interface Meta {
-  readonly outputs: Readonly<Record<string, { readonly inputs: Readonly<Record<string, object>> }>>
-}
 
 function start(t: Test, name: string, env: NodeJS.ProcessEnv, stdio: StdioOptions): ChildProcess {
   const child = spawn(process.execPath, [join(build, `${name}.cjs`)], { env, stdio })
@@ -31,31 +27,6 @@ async function shell(line: string): Promise<{ code: number; text: string }> {
   const [code] = (await once(child, 'close')) as [number]
   return { code, text }
 }
-
-t.test('bundles hold no tools, no tests, and certificates are made by few', settings, (t) => {
-  const { outputs } = JSON.parse(readFileSync(join(build, 'meta.json'), 'utf8')) as Meta
-  const may: Readonly<Record<string, RegExp>> = {
-    webhook: /^(?:@peculiar\/|reflect-metadata$|express$)/,
-    nsm: /^(?:@peculiar\/|reflect-metadata$|@grpc\/|commander$)/,
-  }
-  const heavy =
-    /^(?:@peculiar\/|reflect-metadata$|@grpc\/|express$|commander$|typescript$|esbuild$|tap$|@tapjs\/|ts-proto$|fast-check$|jose$|ipaddr\.js$|zod$|@kubernetes\/)/
-  for (const name of [...daemons, 'nsm']) {
-    const inputs = Object.keys(outputs[`build/${name}.cjs`]?.inputs ?? {})
-    t.ok(inputs.length > 50, `${name}: ${inputs.length} files`)
-    const packages = new Set(
-      inputs.flatMap((path) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
-    )
-    const unwanted = [...packages].filter((one) => heavy.test(one) && may[name]?.test(one) !== true)
-    t.same(unwanted, [], name)
-    t.same(
-      inputs.filter((path) => /^(?:test|bench|scripts)\//.test(path)),
-      [],
-      name,
-    )
-  }
-  t.end()
-})
 
 t.test('each program explains itself, without any setting', settings, async (t) => {
   for (const name of daemons) {
