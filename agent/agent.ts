@@ -33,7 +33,8 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Serv
   let link: Link | undefined
   const metrics = agentMetrics(() => link ?? {})
   const drivers = config.csi ? await startDrivers(config, log) : []
-  link = config.identity === 'embedded' || config.events ? await openLink(config, metrics, log) : undefined
+  const needsLink = config.identity === 'embedded' || config.events || config.podCondition
+  link = needsLink ? await openLink(config, metrics, log) : undefined
   const ready = checks()
   if (link !== undefined) {
     const { pods, identity } = link
@@ -78,9 +79,13 @@ async function openLink(config: AgentConfig, metrics: AgentMetrics, log: Logger)
           attested: metrics.attested,
         })
       : undefined
-  if (!config.events) return { client, pods, identity, events: undefined, followed: undefined }
-  const events = eventRecorder({ client, component: 'nsm-agent', instance: nodeName, log })
-  const followed = followPods({ pods, client, events, podCondition, clock: systemClock, log })
+  const events = config.events
+    ? eventRecorder({ client, component: 'nsm-agent', instance: nodeName, log })
+    : undefined
+  const followed =
+    config.events || podCondition
+      ? followPods({ pods, client, events, podCondition, clock: systemClock, log })
+      : undefined
   return { client, pods, identity, events, followed }
 }
 

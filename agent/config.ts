@@ -73,12 +73,12 @@ export const agentConfig: ConfigSchema<AgentConfig> = defineConfig<AgentConfig>(
   events: boolean(
     'NSM_EVENTS',
     'true',
-    'whether Events on the node’s pods, and conditions of those that wait for one, tell what becomes of their connections',
+    'whether Events on the node’s pods tell what becomes of their connections',
   ),
   podCondition: boolean(
     'NSM_POD_CONDITION',
     'false',
-    'whether all pods with a sidecar get the condition networkservicemesh.io/connected; those with it as a readiness gate always do',
+    'whether all pods with a sidecar get the condition networkservicemesh.io/connected; those with it as a readiness gate get it with NSM_EVENTS, too',
   ),
 })
 

@@ -12,7 +12,8 @@ import { maxConnections, type SidecarConnection, type StatusNews } from './sidec
 export interface FollowPodsOptions {
   readonly pods: Informer<NodePod>
   readonly client: ApiClient
-  readonly events: EventRecorder
+  /** Absent = nothing is told but conditions. */
+  readonly events: EventRecorder | undefined
   /** Condition for every pod with a sidecar. */
   readonly podCondition: boolean
   readonly clock: Clock
@@ -80,7 +81,7 @@ function follow(
   const told = connectionEvents({
     clock,
     startedAtMs,
-    tell: (event) => events.record({ regarding, ...event }),
+    tell: (event) => events?.record({ regarding, ...event }),
   })
   const condition =
     podCondition || pod.hasReadinessGate
@@ -102,7 +103,7 @@ function follow(
     if (problem === undefined) return
     const message = `the sidecar’s status at ${pod.ip}:${pod.statusPort} cannot be read from its node: ${problem}; does a NetworkPolicy keep the node out?`
     log.warn({ pod: name, namespace, err: problem }, 'a sidecar cannot be reached')
-    events.record({ regarding, type: 'Warning', reason: 'NetworkServiceStatusUnknown', message })
+    events?.record({ regarding, type: 'Warning', reason: 'NetworkServiceStatusUnknown', message })
     condition?.set({ status: 'Unknown', reason: 'StatusUnknown', message })
   }
   const stop = followStatus({ ip: pod.ip ?? '', port: pod.statusPort ?? 0 }, { news, reach }, clock)
