@@ -1,4 +1,5 @@
 import { NsmError } from '@nsm/sdk/errors.js'
+import { rightsLine } from '../cluster/access.ts'
 import type { Cluster, Item } from '../cluster/cluster.ts'
 import { textAt } from '../cluster/fields.ts'
 import { installationOf } from '../cluster/installation.ts'
@@ -72,9 +73,9 @@ async function guarded(about: string, look: () => Promise<readonly Finding[]>): 
 }
 
 /** Missing rights are no fault of the mesh. */
-function notSeen(about: string, { code, message }: NsmError): Finding {
-  if (code !== 'PERMISSION_DENIED') return fault(`could not look at ${about}: ${message}`)
-  const [, line = ''] = /see `(.*)`$/.exec(message) ?? []
+function notSeen(about: string, { message }: NsmError): Finding {
+  const line = rightsLine(message)
+  if (line === undefined) return fault(`could not look at ${about}: ${message}`)
   return warning(`could not look at ${about}: you may not`, line)
 }
 

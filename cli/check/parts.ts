@@ -78,7 +78,8 @@ function sidecars(
   const newest = (envOf(container, 'NSM_CONTAINER_IMAGES') ?? '').split(',').map((image) => image.trim())
   if (newest.join('') === '' || pods.length === 0) return []
   const old = pods.filter(({ image }) => !newest.includes(image))
-  if (old.length === 0) return [ok(`all ${count(pods.length, 'sidecar')} are ${newest[0]}`)]
+  if (old.length === 0)
+    return [ok(`${count(pods.length, 'sidecar')}, of the version that the webhook gives: ${newest[0]}`)]
   return [
     warning(
       `${count(old.length, 'pod')} of ${pods.length} have another sidecar than ${newest[0]}: ${some(old.map(({ namespace, name }) => `${namespace}/${name}`))}`,

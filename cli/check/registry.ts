@@ -5,6 +5,9 @@ import type { Check } from './check.ts'
 import type { Facts } from './facts.ts'
 import { count, ok, some, warning, type Finding } from './finding.ts'
 
+/** Registries write the end of a life late, and remove endpoints later still. */
+const graceMs = 120_000
+
 /** Whether services are served, and endpoints are alive. */
 export const registryChecks: readonly Check[] = [{ about: 'services and endpoints', run: objects }]
 
@@ -14,7 +17,7 @@ async function objects({ cluster, installation, nowMs }: Facts): Promise<readonl
   if (envOf(container, 'NSM_STORE') === 'memory')
     return [warning('the registry keeps services and endpoints in memory: they can’t be seen from here')]
   const [services, endpoints] = await Promise.all([servicesIn(cluster), endpointsIn(cluster)])
-  const dead = endpoints.filter(({ expiresMs }) => expiresMs !== undefined && expiresMs <= nowMs)
+  const dead = endpoints.filter(({ expiresMs }) => expiresMs !== undefined && expiresMs + graceMs <= nowMs)
   const alive = endpoints.filter((one) => !dead.includes(one))
   const served = new Set(alive.flatMap((one) => one.services))
   const known = new Set(services.map(({ name }) => name))

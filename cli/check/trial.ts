@@ -1,4 +1,5 @@
 import { NsmError } from '@nsm/sdk/errors.js'
+import { rightsLine } from '../cluster/access.ts'
 import { injected } from '../cluster/pods.ts'
 import { annotation, injectKey } from '../cluster/names.ts'
 import type { Item } from '../cluster/cluster.ts'
@@ -27,12 +28,11 @@ export async function trial({ cluster, installation, namespaces }: Facts): Promi
     ]
   } catch (reason) {
     const { code, message } = NsmError.from(reason)
+    if (rightsLine(message) !== undefined) throw reason
     const isOurs = /failed calling webhook.*networkservicemesh|networkservicemesh\.io" denied/.test(message)
     if (isOurs || code === 'UNAVAILABLE')
       return [fault(`a pod that asks for a service is refused: ${message}`, 'kubectl nsm logs webhook')]
-    if (/forbidden: (?!User)/.test(message))
-      return [warning(`injection can't be tried in namespace ${namespace}: ${message}`)]
-    throw reason
+    return [warning(`injection can't be tried in namespace ${namespace}: ${message}`)]
   }
 }
 

@@ -9,17 +9,25 @@ export function canI(verb: Verb, path: string): string {
   const steps = rest.split('/').map(decodeURIComponent)
   const namespace = steps[0] === 'namespaces' && steps.length > 2 ? steps[1] : undefined
   const [kind = '', name, below] = namespace === undefined ? steps : steps.slice(2)
-  const words = [
-    `${kind}${group === undefined ? '' : `.${group}`}${name === undefined ? '' : `/${ofPod(name)}`}`,
-    ...(below === undefined ? [] : [`--subresource=${below}`]),
-    ...whereOf(kind, namespace),
-  ]
-  return `kubectl auth can-i ${verb} ${words.join(' ')}`
+  const resource = `${kind}${group === undefined ? '' : `.${group}`}`
+  // Rights below an object, as to ask a pod, are hardly given by its name.
+  const what =
+    below === undefined
+      ? name === undefined
+        ? [resource]
+        : [`${resource}/${name}`]
+      : [resource, `--subresource=${below}`]
+  return ['kubectl auth can-i', verb, ...what, ...whereOf(kind, namespace)].join(' ')
 }
 
-/** A proxied pod is named with its port. */
-function ofPod(name: string): string {
-  return name.replace(/:\d+$/, '')
+/** Whether the API server said that somebody may not do something, rather than that something is not allowed to be. */
+export function lacksRights(message: string): boolean {
+  return / cannot (?:get|list|watch|create) |\(Unauthorized\)$/.test(message)
+}
+
+/** The line that an error's message ends with, when it is about rights. */
+export function rightsLine(message: string): string | undefined {
+  return /see `(kubectl auth can-i [^`]*)`$/.exec(message)?.[1]
 }
 
 function whereOf(kind: string, namespace: string | undefined): readonly string[] {

@@ -1,6 +1,6 @@
 import type { ApiClient, KubernetesObject, Selection } from '@nsm/kubernetes/api-client.js'
 import { NsmError } from '@nsm/sdk/errors.js'
-import { canI, type Verb } from './access.ts'
+import { canI, lacksRights, type Verb } from './access.ts'
 import { listAt, textAt } from './fields.ts'
 
 /** An object of the cluster; what it holds is read with `fields.ts`. */
@@ -18,12 +18,12 @@ export interface Cluster {
   /** An answer that isn't an object, such as a log or metrics; bounded. */
   text(path: string): Promise<string>
   /** The same as it comes, until the signal aborts. */
-  stream(path: string, signal: AbortSignal): AsyncIterable<Buffer>
+  stream(path: string, signal: AbortSignal): AsyncIterable<string>
   close(): void
 }
 
 const pageSize = 500
-const maxTextBytes = 16 * 1024 * 1024
+const maxTextLength = 16 * 1024 * 1024
 
 /** The cluster behind an API client. */
 export function clusterOf(client: ApiClient): Cluster {
@@ -42,7 +42,7 @@ export function clusterOf(client: ApiClient): Cluster {
     } while (next !== '')
     return items
   }
-  async function* stream(path: string, signal: AbortSignal): AsyncIterable<Buffer> {
+  async function* stream(path: string, signal: AbortSignal): AsyncIterable<string> {
     yield* await allowed('get', path, client.stream(path, signal))
   }
   return {
@@ -51,15 +51,13 @@ export function clusterOf(client: ApiClient): Cluster {
     list,
     dryRun: async (path, object) => allowed('create', path, client.create(`${path}?dryRun=All`, object)),
     async text(path) {
-      const chunks: Buffer[] = []
-      let length = 0
+      let text = ''
       for await (const chunk of stream(path, AbortSignal.timeout(textTimeoutMs))) {
-        chunks.push(chunk)
-        length += chunk.length
-        if (length > maxTextBytes)
-          throw new NsmError('RESOURCE_EXHAUSTED', `the answer is longer than ${maxTextBytes} bytes`)
+        text += chunk
+        if (text.length > maxTextLength)
+          throw new NsmError('RESOURCE_EXHAUSTED', `the answer is longer than ${maxTextLength} characters`)
       }
-      return Buffer.concat(chunks).toString()
+      return text
     },
     stream,
     close: () => client.close(),
@@ -72,8 +70,10 @@ async function allowed<T>(verb: Verb, path: string, answer: Promise<T>): Promise
   try {
     return await answer
   } catch (err) {
-    const reason = NsmError.from(err)
-    if (reason.code !== 'PERMISSION_DENIED') throw reason
-    throw new NsmError('PERMISSION_DENIED', `${reason.message}; see \`${canI(verb, path)}\``, { cause: err })
+    const { code, message } = NsmError.from(err)
+    // The call itself means nothing to who only wants to see a mesh.
+    const said = message.replace(/^[A-Z]+ \/\S*: /, '')
+    const way = lacksRights(said) ? `; see \`${canI(verb, path)}\`` : ''
+    throw new NsmError(code, said + way, { cause: err })
   }
 }

@@ -1,5 +1,6 @@
 import { parseNsUrls } from '@nsm/api/nsurl.js'
 import { NsmError } from '@nsm/sdk/errors.js'
+import { rightsLine } from './access.ts'
 import type { PodConnections, WantedConnection } from '../mesh/connections.ts'
 import type { Cluster, Item } from './cluster.ts'
 import { eventsIn } from './events.ts'
@@ -11,7 +12,7 @@ import { waitsFor, type InjectedPod } from './pods.ts'
 /** What became of asking the sidecars of several pods. */
 export interface Answers {
   readonly pods: readonly PodConnections[]
-  /** Why sidecars of running pods could not be asked, each reason once. */
+  /** Which rights to ask sidecars are missing. */
   readonly unasked: readonly string[]
 }
 
@@ -27,9 +28,10 @@ export async function connectionsOf(cluster: Cluster, pods: readonly InjectedPod
     try {
       return { ...about, status: await cluster.get(statusPath(pod)), error: '' }
     } catch (err) {
-      const { code, message } = NsmError.from(err)
-      unasked.add(message)
-      const why = code === 'PERMISSION_DENIED' ? '' : `its sidecar can't be asked: ${message}`
+      const { message } = NsmError.from(err)
+      const line = rightsLine(message)
+      if (line !== undefined) unasked.add(`you may not ask sidecars; see \`${line}\``)
+      const why = line === undefined ? `its sidecar can't be asked: ${message}` : ''
       return { ...about, ...(await withoutSidecar(cluster, pod, waitsFor(pod.object) || why)) }
     }
   })

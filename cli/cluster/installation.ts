@@ -32,7 +32,7 @@ export interface Installation {
   readonly parts: readonly Part[]
 }
 
-const selector = { labelSelector: `app.kubernetes.io/name=nsm,app.kubernetes.io/component` }
+const selector = { labelSelector: 'app.kubernetes.io/name=nsm' }
 
 /** Looks for the parts in all namespaces by their labels. */
 export async function installationOf(cluster: Cluster): Promise<Installation> {

@@ -5,6 +5,7 @@ import { connectionsOf } from '../cluster/connections.ts'
 import { eventsIn } from '../cluster/events.ts'
 import { listAt, textAt } from '../cluster/fields.ts'
 import { inParallel } from '../cluster/in-parallel.ts'
+import { withSidecar } from '../cluster/injection.ts'
 import { injected, podsIn, type InjectedPod } from '../cluster/pods.ts'
 import { endpointsIn, servicesIn } from '../cluster/registry-objects.ts'
 import type { Context } from '../commands/context.ts'
@@ -19,7 +20,6 @@ import {
   type CommonOptions,
   type Session,
 } from './options.ts'
-import { withSidecar } from './status.ts'
 
 type Given = CommonOptions & { readonly output: 'table' | 'json' | 'yaml' }
 type Kind = 'pod' | 'service' | 'endpoint'
@@ -101,14 +101,14 @@ async function describePod(session: Session, name: string): Promise<Description 
     throw err
   })
   if (pod === undefined) return undefined
-  const found = withSidecar(pod)
+  const found = await withSidecar(cluster, pod)
   const [{ pods, unasked }, events] = await Promise.all([
     connectionsOf(cluster, [found]),
     eventsIn(cluster, namespace, { uid: found.uid }),
   ])
   const [answer] = pods
   if (answer === undefined) return undefined
-  for (const reason of unasked) session.terminal.note(`its sidecar can't be asked: ${reason}`)
+  for (const reason of unasked) session.terminal.note(`told by conditions and events: ${reason}`)
   const nowMs = Date.now()
   return { text: podText(found, answer, nowMs) + eventsText(events, nowMs), data: { ...answer, events } }
 }

@@ -118,7 +118,7 @@ async function* chunksOf(
   cluster: Cluster,
   { namespace, pod, container }: Log,
   { query, signal }: { readonly query: string; readonly signal: AbortSignal },
-): AsyncIterable<Buffer> {
+): AsyncIterable<string> {
   const path = `/api/v1/namespaces/${namespace}/pods/${pod}/log?container=${container}&${query}`
   try {
     yield* cluster.stream(path, signal)

@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
-import { NsmError } from '@nsm/sdk/errors.js'
 import { connectionsOf, type Answers } from '../cluster/connections.ts'
 import { textAt } from '../cluster/fields.ts'
+import { inParallel } from '../cluster/in-parallel.ts'
+import { whyNotInjected, withSidecar } from '../cluster/injection.ts'
 import { annotation } from '../cluster/names.ts'
-import { asks, injected, podsIn, type InjectedPod } from '../cluster/pods.ts'
-import type { Item } from '../cluster/cluster.ts'
+import { asks, injected, podsIn } from '../cluster/pods.ts'
+import type { Cluster, Item } from '../cluster/cluster.ts'
 import type { Context } from '../commands/context.ts'
 import type { PodConnections } from '../mesh/connections.ts'
 import { connectionsTable, pathsText } from '../output/connections.ts'
@@ -44,7 +45,11 @@ async function statusOfAll(session: Session, given: Given): Promise<void> {
   const all = given.allNamespaces === true
   const pods = (await podsIn(cluster, all ? undefined : namespace)).filter(lives)
   const found = pods.flatMap((pod) => injected(pod) ?? [])
-  const without = pods.filter((pod) => asks(pod) && injected(pod) === undefined).map(notInjected)
+  const without = await inParallel(
+    pods.filter((pod) => asks(pod) && injected(pod) === undefined),
+    8,
+    async (pod) => notInjected(cluster, pod),
+  )
   const answers = await connectionsOf(cluster, found)
   const rows = [...answers.pods, ...without].toSorted(
     (a, b) => a.namespace.localeCompare(b.namespace) || a.pod.localeCompare(b.pod),
@@ -60,23 +65,10 @@ async function statusOfAll(session: Session, given: Given): Promise<void> {
 async function statusOfOne(session: Session, word: string, given: Given): Promise<void> {
   const { before: namespace = session.namespace, name } = splitName(word)
   const pod = await session.cluster.get(`/api/v1/namespaces/${namespace}/pods/${name}`)
-  const answers = await connectionsOf(session.cluster, [withSidecar(pod)])
+  const answers = await connectionsOf(session.cluster, [await withSidecar(session.cluster, pod)])
   show(session, { ...given, allNamespaces: false }, answers)
   if (given.output !== 'json' && given.output !== 'yaml')
     session.terminal.out(namesText(answers.pods) + pathsText(answers.pods))
-}
-
-/** The pod with its sidecar; NOT_FOUND says why it has none. */
-export function withSidecar(pod: Item): InjectedPod {
-  const found = injected(pod)
-  if (found !== undefined) return found
-  const { namespace, name } = pod.metadata
-  throw new NsmError(
-    'NOT_FOUND',
-    asks(pod)
-      ? `pod ${namespace}/${name} asks for ${pod.metadata.annotations?.[annotation]} and has no sidecar: it was made before the mesh, or while the webhook was away; make it anew`
-      : `pod ${namespace}/${name} has no sidecar: it isn't annotated with ${annotation}`,
-  )
 }
 
 /** Pods that have ended have no connections any more. */
@@ -84,15 +76,10 @@ function lives(pod: Item): boolean {
   return !['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase'))
 }
 
-function notInjected(pod: Item): PodConnections {
+async function notInjected(cluster: Cluster, pod: Item): Promise<PodConnections> {
   const { namespace = '', name = '' } = pod.metadata
-  return {
-    namespace,
-    pod: name,
-    node: textAt(pod, 'spec', 'nodeName'),
-    status: undefined,
-    error: 'no sidecar was injected; `kubectl nsm check` says more',
-  }
+  const error = `no sidecar: ${await whyNotInjected(cluster, pod)}`
+  return { namespace, pod: name, node: textAt(pod, 'spec', 'nodeName'), status: undefined, error }
 }
 
 function show(
@@ -106,5 +93,5 @@ function show(
   }
   if (pods.length > 0)
     terminal.out(connectionsTable(pods, Date.now(), { namespace: allNamespaces, wide: output === 'wide' }))
-  for (const reason of unasked) terminal.note(`not asked, so told by conditions and events: ${reason}`)
+  for (const reason of unasked) terminal.note(`told by conditions and events: ${reason}`)
 }

@@ -49,7 +49,7 @@ export function endpointText(endpoint: Endpoint, clients: readonly Client[], now
       ['Registered', when(registeredMs, nowMs)],
       [
         'Expires',
-        `${when(expiresMs, nowMs) || 'never'}${(expiresMs ?? nowMs + 1) <= nowMs ? ': it is gone' : ''}`,
+        `${when(expiresMs, nowMs) || 'never'}${(expiresMs ?? nowMs + 1) <= nowMs ? ', unless the registry knows better' : ''}`,
       ],
       ['Registered by', owners.join(', ')],
     ]),
@@ -70,16 +70,20 @@ function clientsText(clients: readonly Client[]): string {
 
 function matchesText(matches: readonly Match[]): string {
   if (matches.length === 0) return '  none: any client, any endpoint\n'
-  const rows = matches.flatMap(({ source, routes, fallthrough }, i) =>
-    (routes.length === 0 ? [{ destination: {}, weight: 0 }] : routes).map(({ destination, weight }) => [
+  const any = (labels: Readonly<Record<string, string>>): string =>
+    Object.keys(labels).length === 0 ? 'any' : labelText(labels)
+  const rows = matches.flatMap(({ source, routes, fallthrough }, i) => {
+    const row = (endpoints: string, weight: string): readonly string[] => [
       String(i + 1),
-      labelText(source).replace(/^-$/, 'any'),
-      labelText(destination).replace(/^-$/, 'any'),
-      weight === 0 ? '-' : String(weight),
-      fallthrough ? 'tries the next match' : 'is refused',
-    ]),
-  )
-  return indented(table(['MATCH', 'CLIENTS WITH', 'ENDPOINTS WITH', 'WEIGHT', 'WITHOUT ONE'], rows), '  ')
+      any(source),
+      endpoints,
+      weight,
+      fallthrough ? 'the next match' : 'refused',
+    ]
+    if (routes.length === 0) return [row('none', '-')]
+    return routes.map(({ destination, weight }) => row(any(destination), weight === 0 ? '-' : String(weight)))
+  })
+  return indented(table(['MATCH', 'CLIENTS WITH', 'ENDPOINTS WITH', 'WEIGHT', 'IF NONE FITS'], rows), '  ')
 }
 
 function block(title: string, head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -1,11 +1,8 @@
-import { StringDecoder } from 'node:string_decoder'
-
 /** Puts something before each line of a text that comes in pieces; whole lines only are written. */
 export function prefixed(
   before: string,
   write: (text: string) => void,
-): { readonly push: (chunk: Buffer) => void; readonly flush: () => void } {
-  const decoder = new StringDecoder()
+): { readonly push: (text: string) => void; readonly flush: () => void } {
   let rest = ''
   const put = (text: string): void => {
     const lines = (rest + text).split('\n')
@@ -13,9 +10,8 @@ export function prefixed(
     if (lines.length > 0) write(lines.map((line) => `${before}${line}\n`).join(''))
   }
   return {
-    push: (chunk) => put(decoder.write(chunk)),
+    push: put,
     flush: () => {
-      put(decoder.end())
       if (rest !== '') put('\n')
     },
   }

@@ -1,0 +1,210 @@
+import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
+import t, { type Test } from 'tap'
+import { client, endpointOf, endpoints, eventOf, installMesh, services } from '../../kit/cluster-mesh.js'
+import { ago, authority, clusterScene, podOf, pods, type ClusterScene } from '../../kit/cluster-scene.js'
+import { matchesGolden } from '../../kit/golden.js'
+import { kubectlNsm } from '../../kit/kubectl-nsm.js'
+
+const golden = new URL('../../../cli/kubectl/golden/', import.meta.url)
+const configurations = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations'
+const configuration = 'nsm-mutating-webhook.networkservicemesh.io'
+const release = 'nsm-system'
+
+interface Scene extends ClusterScene {
+  /** Changes an object that is there. */
+  change(
+    collection: string,
+    place: readonly [string | undefined, string],
+    to: (old: KubernetesObject) => object,
+  ): void
+}
+
+async function mesh(t: Test): Promise<Scene> {
+  const scene = await clusterScene(t)
+  installMesh(scene)
+  return Object.assign(scene, {
+    change(
+      collection: string,
+      [namespace, name]: readonly [string | undefined, string],
+      to: (old: KubernetesObject) => object,
+    ) {
+      const old = scene.server.store.get(collection, namespace, name)
+      if (old === undefined) throw new Error(`no ${name} in ${collection}`)
+      const { resourceVersion: _, ...metadata } = old.metadata
+      scene.put(collection, { ...old, metadata, ...to(old) })
+    },
+  })
+}
+
+/** Lines that are no ✓, each with its hint. */
+function troubles(out: string): string {
+  return out.replaceAll(/^ {2}✓.*\n/gm, '').replaceAll(/^\w[\w ]*\n\n/gm, '')
+}
+
+t.test('a mesh in good order', async (t) => {
+  const scene = await mesh(t)
+  const { out, code, error } = await kubectlNsm(scene, ['check'])
+  t.equal(error, '')
+  t.equal(code, 0, out)
+  matchesGolden(t, new URL('check-good.txt', golden), out)
+})
+
+t.test('an empty cluster, and how to install', async (t) => {
+  const { out, code } = await kubectlNsm(await clusterScene(t), ['check'])
+  t.equal(code, 1)
+  matchesGolden(t, new URL('check-empty.txt', golden), out)
+})
+
+t.test('as JSON', async (t) => {
+  const scene = await mesh(t)
+  scene.remove('/apis/apps/v1/deployments', release, 'registry')
+  const { out, code } = await kubectlNsm(scene, ['check', '-o', 'json'])
+  t.equal(code, 1)
+  const { ok, sections } = JSON.parse(out) as {
+    ok: boolean
+    sections: { title: string; findings: { level: string; text: string; hint: string }[] }[]
+  }
+  t.equal(ok, false)
+  t.match(sections.find(({ title }) => title === 'Installation')?.findings, [
+    { level: 'ok' },
+    ...Array.from({ length: 5 }, () => ({ level: 'ok' })),
+    { level: 'fault', text: 'there is no registry', hint: /helm upgrade/ },
+  ])
+})
+
+t.test('what is broken in the installation, the webhook and the identities', async (t) => {
+  const scene = await mesh(t)
+  scene.change('/apis/apps/v1/daemonsets', [release, 'forwarder'], () => ({
+    status: { desiredNumberScheduled: 2, numberReady: 1, updatedNumberScheduled: 2 },
+  }))
+  scene.change(pods, [release, 'forwarder-node-2'], () => ({
+    status: {
+      phase: 'Running',
+      conditions: [{ type: 'Ready', status: 'False' }],
+      containerStatuses: [
+        {
+          name: 'forwarder',
+          ready: false,
+          restartCount: 4,
+          state: { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 40s' } },
+        },
+      ],
+    },
+  }))
+  scene.change('/apis/apps/v1/deployments', [release, 'webhook'], ({ spec }) => ({
+    spec: { ...(spec as object), replicas: 0 },
+    status: {},
+  }))
+  scene.change(configurations, [undefined, configuration], ({ webhooks }) => ({
+    webhooks: (webhooks as { clientConfig: object }[]).map((one) => ({
+      ...one,
+      clientConfig: {
+        ...one.clientConfig,
+        caBundle: Buffer.from(authority('CN=other', 86_400_000 * 3.5)).toString('base64'),
+      },
+    })),
+  }))
+  scene.change('/apis/discovery.k8s.io/v1/endpointslices', [release, 'webhook-1'], () => ({
+    endpoints: null,
+  }))
+  scene.admission = () => ({
+    refused: `failed calling webhook "pod.${configuration}": no endpoints available for service "webhook"`,
+  })
+  scene.change('/api/v1/secrets', [release, 'nsm-authority'], () => ({ data: undefined }))
+  scene.change(pods, [release, 'nsmgr-node-1'], ({ spec }) => ({ spec }))
+  scene.proxied.set(
+    `${release}/nsmgr-node-1/metrics`,
+    `nsm_svid_expiry_timestamp_seconds ${Date.now() / 1_000 - 3.5 * 3_600}\n`,
+  )
+  const { out, code } = await kubectlNsm(scene, ['check'])
+  t.equal(code, 1)
+  matchesGolden(t, new URL('check-broken.txt', golden), troubles(out))
+})
+
+t.test('what is worth a look', async (t) => {
+  const scene = await mesh(t)
+  scene.change('/apis/apps/v1/deployments', [release, 'prefixes'], ({ spec }) => ({
+    spec: JSON.parse(JSON.stringify(spec).replace('prefixes:1.0', 'prefixes:0.9')) as object,
+  }))
+  scene.put('/api/v1/nodes', {
+    metadata: { name: 'node-3', labels: { 'kubernetes.io/os': 'windows' } },
+    status: { nodeInfo: {} },
+  })
+  for (const [name, kernelVersion] of [
+    ['node-1', '6.1.0-18'],
+    ['node-2', '6.8.0'],
+  ] as const)
+    scene.change('/api/v1/nodes', [undefined, name], ({ status }) => ({
+      status: { ...(status as object), nodeInfo: { kernelVersion } },
+    }))
+  scene.change(configurations, [undefined, configuration], ({ webhooks }) => ({
+    webhooks: (webhooks as object[]).map((one) => ({ ...one, failurePolicy: 'Ignore' })),
+  }))
+  scene.put(services, { metadata: { name: 'unserved', namespace: 'demo' } })
+  scene.put(endpoints, endpointOf('old-1', 'postgres', -150_000))
+  scene.put(endpoints, endpointOf('cache-1', 'cache', 60_000))
+  scene.change(
+    '/apis/apiextensions.k8s.io/v1/customresourcedefinitions',
+    [undefined, 'networkservices.networkservicemesh.io'],
+    () => ({
+      spec: { versions: [{ name: 'v1', served: true }] },
+    }),
+  )
+  const { out, code } = await kubectlNsm(scene, ['check'])
+  t.equal(code, 0, 'no fault')
+  matchesGolden(t, new URL('check-warnings.txt', golden), troubles(out))
+})
+
+t.test('pods without what they asked for', async (t) => {
+  const scene = await mesh(t)
+  const lost = podOf('lost')
+  scene.put(pods, {
+    ...lost,
+    metadata: { ...lost.metadata, annotations: { 'networkservicemesh.io': 'kernel://postgres' } },
+  })
+  const skipped = podOf('skipped')
+  scene.put(pods, {
+    ...skipped,
+    metadata: {
+      ...skipped.metadata,
+      annotations: { 'networkservicemesh.io': 'kernel://postgres' },
+      ownerReferences: [{ kind: 'ReplicaSet', name: 'db', uid: 'uid-db' }],
+    },
+  })
+  scene.put(
+    '/api/v1/events',
+    eventOf(
+      { kind: 'ReplicaSet', name: 'db', uid: 'uid-db' },
+      'NetworkServiceInjectionSkipped',
+      'nothing injected: host_network',
+    ),
+  )
+  const off = podOf('off')
+  scene.put(pods, {
+    ...off,
+    metadata: {
+      ...off.metadata,
+      annotations: {
+        'networkservicemesh.io': 'kernel://postgres',
+        'networkservicemesh.io/inject': 'disabled',
+      },
+    },
+  })
+  client(scene, 'waits', {
+    state: 'CONNECTING',
+    reason: 'RequestFailed',
+    message: 'no endpoint of postgres is registered',
+    since: ago(5_000),
+  })
+  const { out, code } = await kubectlNsm(scene, ['check'])
+  t.equal(code, 1)
+  matchesGolden(t, new URL('check-pods.txt', golden), troubles(out))
+})
+
+t.test('what the caller may not see is said, and is no fault of the mesh', async (t) => {
+  const scene = await mesh(t)
+  scene.forbidden = /secrets|nodes|customresourcedefinitions|proxy|dryRun/
+  const { out, code } = await kubectlNsm(scene, ['check'])
+  t.equal(code, 0, out)
+  matchesGolden(t, new URL('check-rights.txt', golden), troubles(out))
+})
