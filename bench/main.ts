@@ -6,10 +6,17 @@ import { controlPlane } from './control-plane.ts'
 import { dns } from './dns.ts'
 import { isMissed, type Figure, type Section } from './figure.ts'
 import { stack } from './stack.ts'
+import { webhook } from './webhook.ts'
 import { wiring } from './wiring.ts'
 
 /** Measures all sections, or those named; prints a table and writes build/bench.json. Exits with 0 also when a target is missed. */
-const sections: Readonly<Record<string, Section>> = { 'control-plane': controlPlane, wiring, stack, dns }
+const sections: Readonly<Record<string, Section>> = {
+  'control-plane': controlPlane,
+  wiring,
+  stack,
+  dns,
+  webhook,
+}
 
 const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean' } }, allowPositionals: true })
 const quick = values.quick === true
