@@ -26,6 +26,8 @@ export interface InformerOptions<T extends KubernetesObject> {
 export interface Informer<T extends KubernetesObject> {
   /** All objects are known, and the server was heard lately. */
   readonly synced: boolean
+  /** All objects were known once: what is here is what there was, however long ago. */
+  readonly isListed: boolean
   /** Resolves when all objects are known for the first time; rejects with the signal's reason, or CANCELLED when closed. */
   whenSynced(signal?: AbortSignal): Promise<void>
   get(namespace: string | undefined, name: string): T | undefined
@@ -69,6 +71,9 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
   return {
     get synced() {
       return cache.isFilled && clock.now() - heardAt < staleAfterMs
+    },
+    get isListed() {
+      return cache.isFilled
     },
     whenSynced: (signal) => earliest(firstSync, [end.signal, ...(signal === undefined ? [] : [signal])]),
     get: (namespace, name) => cache.get(namespace, name),

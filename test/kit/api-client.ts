@@ -5,7 +5,7 @@ import type { ApiClient } from '@nsm/kubernetes/api-client.js'
 import { openApiClient, type ClientOptions } from '@nsm/kubernetes/open-client.js'
 import { silent } from '@nsm/sdk/log.js'
 import type { Test } from 'tap'
-import { testApiServer, type TestApiServer } from './api-server.js'
+import { testApiServer, type TestApiServer } from './api-server.ts'
 
 /** A server, and a client of it as pods have one. */
 export interface ServerAndClient {

@@ -4,8 +4,8 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import jsonPatch from 'fast-json-patch'
-import { apiStore, type ApiStore, type StoredEvent } from './api-store.js'
-import { keyAndCertificate } from './certificate.js'
+import { apiStore, type ApiStore, type StoredEvent } from './api-store.ts'
+import { keyAndCertificate } from './certificate.ts'
 
 /** A call that came in. */
 export interface SeenCall {

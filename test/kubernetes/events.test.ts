@@ -1,10 +1,10 @@
 import { eventRecorder, type RecordedEvent } from '@nsm/kubernetes/events.js'
 import { silent } from '@nsm/sdk/log.js'
 import t, { type Test } from 'tap'
-import { serverAndClient } from '../kit/api-client.js'
-import { status } from '../kit/api-server.js'
-import { fastClock } from '../kit/fast-clock.js'
-import { until } from '../kit/until.js'
+import { serverAndClient } from '../kit/api-client.ts'
+import { status } from '../kit/api-server.ts'
+import { fastClock } from '../kit/fast-clock.ts'
+import { until } from '../kit/until.ts'
 
 const collection = '/api/v1/events'
 

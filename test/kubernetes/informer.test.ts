@@ -3,10 +3,10 @@ import { informer, type Change, type Informer } from '@nsm/kubernetes/informer.j
 import { silent } from '@nsm/sdk/log.js'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { serverAndClient, type ServerAndClient } from '../kit/api-client.js'
-import { status } from '../kit/api-server.js'
-import { fastClock } from '../kit/fast-clock.js'
-import { until } from '../kit/until.js'
+import { serverAndClient, type ServerAndClient } from '../kit/api-client.ts'
+import { status } from '../kit/api-server.ts'
+import { fastClock } from '../kit/fast-clock.ts'
+import { until } from '../kit/until.ts'
 
 const collection = '/api/v1/pods'
 

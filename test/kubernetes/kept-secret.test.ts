@@ -1,9 +1,9 @@
 import { keptSecret, type KeptSecret } from '@nsm/kubernetes/kept-secret.js'
 import { silent } from '@nsm/sdk/log.js'
 import t, { type Test } from 'tap'
-import { serverAndClient } from '../kit/api-client.js'
-import type { TestApiServer } from '../kit/api-server.js'
-import { until } from '../kit/until.js'
+import { serverAndClient } from '../kit/api-client.ts'
+import type { TestApiServer } from '../kit/api-server.ts'
+import { until } from '../kit/until.ts'
 
 const collection = '/api/v1/secrets'
 

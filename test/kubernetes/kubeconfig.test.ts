@@ -6,7 +6,7 @@ import { openApiClient } from '@nsm/kubernetes/open-client.js'
 import { silent } from '@nsm/sdk/log.js'
 import t, { type Test } from 'tap'
 import { stringify } from 'yaml'
-import { testApiServer, type TestApiServer } from '../kit/api-server.js'
+import { testApiServer, type TestApiServer } from '../kit/api-server.ts'
 
 const setup = async (t: Test): Promise<{ server: TestApiServer; folder: string }> => {
   const server = await testApiServer()

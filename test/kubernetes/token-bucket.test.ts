@@ -3,9 +3,9 @@ import { lines } from '@nsm/kubernetes/lines.js'
 import { tokenBucket } from '@nsm/kubernetes/token-bucket.js'
 import fc from 'fast-check'
 import t from 'tap'
-import { advance } from '../kit/advance.js'
-import { handClock } from '../kit/clock.js'
-import { settled } from '../kit/settled.js'
+import { advance } from '../kit/advance.ts'
+import { handClock } from '../kit/clock.ts'
+import { settled } from '../kit/settled.ts'
 
 const never = new AbortController().signal
 

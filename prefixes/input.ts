@@ -1,0 +1,91 @@
+import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
+import type { EventRecorder } from '@nsm/kubernetes/events.js'
+import { informer } from '@nsm/kubernetes/informer.js'
+import type { Logger } from '@nsm/sdk/log.js'
+import type { Prefix } from '@nsm/sdk/net/prefix.js'
+import { readUserInput } from './user-input.ts'
+
+/** What users excluded. */
+export interface Input {
+  /** undefined = not known yet. */
+  prefixes(): readonly Prefix[] | undefined
+  /** Faults in what stands there now. */
+  readonly faults: number
+  close(): void
+}
+
+export interface InputOptions {
+  readonly client: ApiClient
+  readonly namespace: string
+  readonly name: string
+  readonly key: string
+  readonly recorder: EventRecorder
+  readonly log: Logger
+  readonly changed: () => void
+}
+
+interface ConfigMap extends KubernetesObject {
+  readonly data?: Readonly<Record<string, string>>
+}
+
+/** Follows a ConfigMap. What is wrong in it becomes an Event on it; a text that cannot be read at all leaves in force what was read before. */
+export function followInput(options: InputOptions): Input {
+  const { client, namespace, name, key, recorder, log, changed } = options
+  const source = informer<ConfigMap>({
+    client,
+    path: `/api/v1/namespaces/${encodeURIComponent(namespace)}/configmaps`,
+    select: { fieldSelector: `metadata.name=${name}` },
+    log,
+  })
+  let prefixes: readonly Prefix[] = []
+  let faults = 0
+
+  function complain(configMap: ConfigMap, sentences: readonly string[]): void {
+    faults += sentences.length
+    const { uid } = configMap.metadata
+    const regarding = { apiVersion: 'v1', kind: 'ConfigMap', namespace, name, uid }
+    for (const sentence of sentences) {
+      const message = `key "${key}": ${sentence}`
+      recorder.record({ regarding, type: 'Warning', reason: 'ExcludedPrefixesInvalid', message })
+      log.warn({ config_map: `${namespace}/${name}`, key }, sentence)
+    }
+  }
+
+  function take(configMap: ConfigMap | undefined): void {
+    faults = 0
+    const data = configMap?.data ?? {}
+    const text = data[key]
+    if (configMap === undefined || text === undefined) {
+      prefixes = []
+      const others = Object.keys(data)
+      if (configMap !== undefined && others.length > 0) {
+        complain(configMap, [
+          `is missing; there is ${others.map((other) => JSON.stringify(other)).join(', ')}`,
+        ])
+      }
+      return
+    }
+    try {
+      const read = readUserInput(text)
+      prefixes = read.prefixes
+      complain(configMap, read.faults)
+    } catch (err) {
+      const sentence = err instanceof Error ? err.message : String(err)
+      complain(configMap, [`${sentence}; what was read before stays in force`])
+    }
+  }
+
+  source.onChange(({ type, object }) => {
+    take(type === 'deleted' ? undefined : object)
+    changed()
+  })
+  void source.whenSynced().then(changed, () => undefined)
+
+  return {
+    prefixes: () => (source.isListed ? prefixes : undefined),
+    get faults() {
+      return faults
+    },
+    close: () => source.close(),
+  }
+}
