@@ -1,0 +1,140 @@
+import { rmdirSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import path from 'node:path'
+import { cgroupFolders, killProcesses, makeCgroup, removeCgroup } from './cgroups.ts'
+import { clusterDns, grants } from './addons.ts'
+import { run } from './command.ts'
+import { controlPlaneOf, startApiServer } from './control-plane.ts'
+import { startDaemon } from './daemon.ts'
+import { exclusive } from './exclusive.ts'
+import { ownImages } from './image-archive.ts'
+import { layoutOf, type Layout } from './layout.ts'
+import { freeRange, makeNetwork, removeNetwork } from './network.ts'
+import { bootNode, importImages, joinNode } from './node.ts'
+import { makePki } from './pki.ts'
+import type { Progress } from './progress.ts'
+import { layoutOfState, readState, states, writeState, type ClusterState } from './state.ts'
+import { openTools, type Minor, type Tools } from './tools.ts'
+import { waitFor } from './wait-for.ts'
+
+export interface UpOptions {
+  readonly name: string
+  /** 0 = etcd and API server alone. */
+  readonly nodes: number
+  readonly minor?: Minor
+  readonly progress: Progress
+}
+
+/** Brings a cluster up, after removing what a run that was killed has left of it. Does nothing when it is up. */
+export async function up(options: UpOptions): Promise<Layout> {
+  const { name, nodes, minor = '1.37', progress } = options
+  const tools = await openTools(progress, minor)
+  const known = readState(name)
+  if (known?.ready === true) {
+    progress.say(`cluster ${name} is up already`)
+    return layoutOfState(known)
+  }
+  if (known !== undefined) await progress.step(`removed what was left of ${name}`, async () => down(name))
+  const state = await exclusive(
+    'range',
+    () => undefined,
+    async () => claim({ name, nodes, minor, ready: false }),
+  )
+  const layout = layoutOfState(state)
+  await makeControlPlane(layout, tools, progress)
+  if (nodes > 0) await makeNodes(layout, tools, progress)
+  await writeState({ ...state, ready: true })
+  return layout
+}
+
+/** Writes down what the cluster will be made of, before it is made. */
+async function claim(cluster: Omit<ClusterState, 'range'>): Promise<ClusterState> {
+  layoutOf(cluster.name, cluster.nodes, 0)
+  const state = { ...cluster, range: await freeRange(states().map(({ range }) => range)) }
+  await writeState(state)
+  return state
+}
+
+async function makeControlPlane(layout: Layout, tools: Tools, progress: Progress): Promise<void> {
+  await progress.step('certificates and network', async () => {
+    makeCgroup(layout.cgroup)
+    await Promise.all([makePki(layout), makeNetwork(layout)])
+  })
+  await progress.step('etcd and API server', async () => startApiServer(layout, tools))
+  await waitFor(
+    'the default namespace',
+    async () => (await kubectl(layout, tools, ['get', 'namespace', 'default', '-o', 'name'])) !== '',
+  )
+}
+
+async function makeNodes(layout: Layout, tools: Tools, progress: Progress): Promise<void> {
+  const plane = controlPlaneOf(layout, tools)
+  await startDaemon(plane.controllerManager)
+  await startDaemon(plane.scheduler)
+  await apply(layout, tools, [...grants, ...layout.nodes.map(nodeObject)])
+  await progress.step('containerd of each node, with images', async () => {
+    const images = await ownImages(path.join(layout.folder, 'images'), tools)
+    await Promise.all(
+      layout.nodes.map(async (node) => {
+        await bootNode(layout, node, tools)
+        for (const image of images) await importImages(node, tools, image)
+      }),
+    )
+  })
+  await progress.step(`${layout.nodes.length} nodes Ready`, async () => {
+    await Promise.all(layout.nodes.map(async (node) => joinNode(layout, node, tools)))
+  })
+  await progress.step('cluster DNS', async () => {
+    await apply(layout, tools, clusterDns)
+    await kubectl(layout, tools, [
+      'rollout',
+      'status',
+      '-n',
+      'kube-system',
+      'deployment/coredns',
+      '--timeout=120s',
+    ])
+  })
+}
+
+/** A node is known before its kubelet registers it: so its pods' range is the one that the routes lead to. */
+function nodeObject(node: Layout['nodes'][number]): Readonly<Record<string, unknown>> {
+  return {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name: node.name },
+    spec: { podCIDR: node.podCidr, podCIDRs: [node.podCidr] },
+  }
+}
+
+async function kubectl(layout: Layout, tools: Tools, args: readonly string[], input = ''): Promise<string> {
+  return run([...tools.component('kubectl'), '--kubeconfig', layout.kubeconfig, ...args], { input })
+}
+
+async function apply(layout: Layout, tools: Tools, objects: readonly unknown[]): Promise<void> {
+  const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects })
+  await kubectl(layout, tools, ['apply', '-f', '-'], list)
+}
+
+/** Ends a cluster and removes all of it: processes, namespaces with the mounts in them, control groups, files. */
+export async function down(name: string): Promise<void> {
+  const state = readState(name)
+  if (state === undefined) return
+  const layout = layoutOfState(state)
+  await killProcesses(layout.cgroup)
+  await removeNetwork(layout)
+  await removeCgroup(layout.cgroup)
+  removeSharedCgroup(path.dirname(layout.cgroup))
+  await rm(layout.folder, { recursive: true, force: true, maxRetries: 5 })
+}
+
+/** The group of all clusters goes with the last of them. */
+function removeSharedCgroup(group: string): void {
+  for (const folder of cgroupFolders(group)) {
+    try {
+      rmdirSync(folder)
+    } catch {
+      // Others are in it, or it was never made.
+    }
+  }
+}

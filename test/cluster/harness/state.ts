@@ -1,0 +1,43 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import path from 'node:path'
+import { clustersFolder, layoutOf, type Layout } from './layout.ts'
+
+/** What is written down before anything of a cluster is made, so that all of it can be found and removed. */
+export interface ClusterState {
+  readonly name: string
+  /** 0 for an API server alone. */
+  readonly nodes: number
+  /** Second byte of its addresses. */
+  readonly range: number
+  readonly minor: string
+  /** It came up whole. */
+  readonly ready: boolean
+}
+
+const fileOf = (name: string): string => path.join(clustersFolder, name, 'cluster.json')
+
+export async function writeState(state: ClusterState): Promise<void> {
+  const file = fileOf(state.name)
+  await mkdir(path.dirname(file), { recursive: true })
+  await writeFile(`${file}.new`, JSON.stringify(state))
+  await rename(`${file}.new`, file)
+}
+
+/** undefined when there is no such cluster. */
+export function readState(name: string): ClusterState | undefined {
+  const file = fileOf(name)
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterState) : undefined
+}
+
+/** All clusters of this machine, those that a killed run has left among them. */
+export function states(): ClusterState[] {
+  if (!existsSync(clustersFolder)) return []
+  return readdirSync(clustersFolder)
+    .map(readState)
+    .filter((state) => state !== undefined)
+}
+
+export function layoutOfState(state: ClusterState): Layout {
+  return layoutOf(state.name, state.nodes, state.range)
+}
