@@ -12,7 +12,9 @@ export function clusterConfigurationPrefixes(configMap: ConfigMap): {
   readonly services: readonly Prefix[]
 } {
   const text = configMap.data?.['ClusterConfiguration'] ?? ''
-  const document = parse(text, { maxAliasCount: 0 }) as { networking?: Record<string, unknown> } | null
+  const document = parse(text, { maxAliasCount: 0, logLevel: 'error' }) as {
+    networking?: Record<string, unknown>
+  } | null
   const { podSubnet, serviceSubnet } = document?.networking ?? {}
   return { pods: prefixesOf(podSubnet), services: prefixesOf(serviceSubnet) }
 }

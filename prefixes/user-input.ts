@@ -45,7 +45,7 @@ function entriesOf(text: string): readonly unknown[] {
 
 function parsed(text: string): unknown {
   try {
-    return parse(text, { maxAliasCount: 0 })
+    return parse(text, { maxAliasCount: 0, logLevel: 'error' })
   } catch (err) {
     const [line = ''] = (err instanceof Error ? err.message : String(err)).split('\n', 1)
     throw new Error(`must be YAML such as ${example}: ${line.replace(/:$/, '')}`, { cause: err })
