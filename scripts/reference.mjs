@@ -14,6 +14,7 @@ const processes = {
   sidecar: ['sidecar/dist/config.js', 'sidecarConfig'],
   'icmp-responder': ['nse/dist/config.js', 'icmpResponderConfig'],
   webhook: ['webhook/dist/config.js', 'webhookConfig'],
+  prefixes: ['prefixes/dist/config.js', 'collectorConfig'],
   agent: ['agent/dist/config.js', 'agentConfig'],
 }
 /** Folders whose code ends up in a process. */
@@ -21,6 +22,7 @@ const packages = [
   'api',
   'spiffe',
   'sdk',
+  'kubernetes',
   'registry',
   'nsmgr',
   'forwarder-native',
@@ -28,6 +30,7 @@ const packages = [
   'nse',
   'webhook',
   'agent',
+  'prefixes',
   'cli',
 ]
 
