@@ -3,9 +3,17 @@ import type { FileHandle } from 'node:fs/promises'
 import { enterArgs } from '../mesh/runner.ts'
 import type { ExecTarget } from '../mesh/control-api.ts'
 
-/** Runs a command beside a container's own on this terminal; answers its exit code. */
-export async function execIn({ pid, runner }: ExecTarget, argv: readonly string[]): Promise<number> {
-  const child = spawn(runner, enterArgs(pid, { argv }), { stdio: 'inherit' })
+/** Runs a command beside a container's own on this terminal, by its user and with its environment; answers its exit code. */
+export async function execIn(
+  { pid, runner, manner }: ExecTarget,
+  argv: readonly string[],
+  term: string | undefined,
+): Promise<number> {
+  const { env, ...how } = manner
+  const child = spawn(runner, enterArgs(pid, { ...how, argv }), {
+    stdio: 'inherit',
+    env: { ...(term === undefined ? {} : { TERM: term }), ...env },
+  })
   // Ctrl-C is for the command.
   const ignore = (): void => undefined
   process.on('SIGINT', ignore)
@@ -19,9 +27,9 @@ export async function execIn({ pid, runner }: ExecTarget, argv: readonly string[
   }
 }
 
-/** The same with its output caught and, if given, a file as its standard input; standard error is put behind standard output. */
+/** Runs one as root, with its output caught and, if given, a file as its standard input; standard error is put behind standard output. */
 export async function outputOf(
-  { pid, runner }: ExecTarget,
+  { pid, runner }: Pick<ExecTarget, 'pid' | 'runner'>,
   argv: readonly string[],
   input?: FileHandle,
 ): Promise<{ code: number; text: string }> {

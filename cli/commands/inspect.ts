@@ -44,7 +44,7 @@ export function inspectCommands(program: Command, context: Context): void {
       const control = controlOf(name)
       const found = await findPod(control, pod, namespace)
       const target = await control('exec', { ...found, ...(container === undefined ? {} : { container }) })
-      context.exit(await execIn(target, argv))
+      context.exit(await execIn(target, argv, process.env['TERM']))
     })
   program
     .command('logs')

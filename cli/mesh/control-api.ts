@@ -2,6 +2,7 @@ import type { PodConnections } from './connections.ts'
 import type { ContainerStatus } from './container.ts'
 import type { ManifestFile, Outcome } from './apply.ts'
 import type { PodStatus } from './pod-status.ts'
+import type { Manner } from './runner.ts'
 import type { DeploymentStatus } from './workloads.ts'
 
 /** One process of the mesh itself. */
@@ -25,6 +26,7 @@ export interface MeshStatus {
 export interface ExecTarget {
   readonly pid: number
   readonly runner: string
+  readonly manner: Manner
 }
 
 /** Which object to delete. */

@@ -94,7 +94,7 @@ function handlersFor(mesh: Mesh, down: () => void): Handlers {
       message: '',
     }),
     exec: async ({ namespace, pod, container }) => ({
-      pid: await podOf(mesh, namespace, pod).pidOf(container),
+      ...(await podOf(mesh, namespace, pod).beside(container)),
       runner: runnerIn(options.bundles),
     }),
     routes: async ({ namespace, pod }) => podOf(mesh, namespace, pod).routes(),

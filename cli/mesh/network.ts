@@ -78,6 +78,8 @@ export async function attachPod(
         { op: 'link', name: 'eth0', up: true },
         { op: 'address', dev: 'eth0', prefix: `${pod.ip}/24` },
         { op: 'route', dev: 'eth0', prefix: everywhere, gateway: pod.gateway, scope: 'global' },
+        // As containerd 2 does: a container without capabilities may ping.
+        { op: 'sysctl', name: 'net.ipv4.ping_group_range', value: '0 2147483647' },
         ...pod.sysctls.map(({ name, value }) => ({ op: 'sysctl', name, value }) as const),
       ])
     }),

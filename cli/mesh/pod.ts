@@ -19,7 +19,7 @@ import { writePodFiles, type NodeFolders } from './pod-files.ts'
 import { summary, type PodStatus } from './pod-status.ts'
 import { prober } from './probe.ts'
 import { routesOf } from './routes.ts'
-import { startSandbox, type Bind, type Sandbox } from './runner.ts'
+import { mannerOf, startSandbox, type Bind, type Manner, type Sandbox } from './runner.ts'
 
 /** A pod that has its name. */
 export type NamedPod = Pod & { readonly metadata: NamedMetadata }
@@ -68,11 +68,13 @@ export class RunningPod {
   private readonly stopping = new AbortController()
   private readonly changes = changeSignal()
   private readonly containers = new Map<string, ManagedContainer>()
+  private readonly manners = new Map<string, Manner>()
   private readonly logs: LogFile[] = []
   private readonly running: Promise<void>
   private sandbox: Sandbox | undefined
   private firstRoutes: readonly string[] = []
   private failure = ''
+  private isStarted = false
   private stopped: Promise<void> | undefined
 
   /** Starts it; `status` tells how it goes. */
@@ -99,6 +101,11 @@ export class RunningPod {
     return { before: this.firstRoutes, now: await routesOf(this.sandbox.pid) }
   }
 
+  /** Not even its sandbox could be made: nothing of it has run. */
+  get startFailed(): boolean {
+    return this.failure !== '' && !this.isStarted
+  }
+
   get status(): PodStatus {
     const { metadata, spec } = this.object
     const containers = [...this.containers.values()].map(({ status }) => status)
@@ -110,16 +117,20 @@ export class RunningPod {
       node: this.options.host.name,
       ip: this.ip,
       ...found,
+      ...(this.startFailed ? { phase: 'Pending' } : {}),
       ...(this.stopped === undefined ? {} : { phase: 'Terminating', ready: false }),
       containers,
       startedAtMs: this.startedAtMs,
     }
   }
 
-  /** Pid of a container's command; NOT_FOUND names the containers that run. Default: the first of `spec.containers`. */
-  async pidOf(name: string = this.object.spec.containers[0]?.name ?? ''): Promise<number> {
+  /** Pid of a container's command, and how to run another one like it; NOT_FOUND names the containers that run. Default: the first of `spec.containers`. */
+  async beside(
+    name: string = this.object.spec.containers[0]?.name ?? '',
+  ): Promise<{ readonly pid: number; readonly manner: Manner }> {
     const pid = await this.containers.get(name)?.process?.innerPid()
-    if (pid !== undefined) return pid
+    const manner = this.manners.get(name)
+    if (pid !== undefined && manner !== undefined) return { pid, manner }
     const running = [...this.containers]
       .filter(([, { process }]) => process !== undefined)
       .map(([known]) => known)
@@ -156,6 +167,7 @@ export class RunningPod {
       node: host.folders,
     })
     signal.throwIfAborted()
+    this.isStarted = true
     await this.startContainers(this.sandbox, binds)
   }
 
@@ -197,6 +209,8 @@ export class RunningPod {
     const log = logFile(join(options.logFolder, `${this.namespace}_${metadata.name}_${container.name}.log`))
     this.logs.push(log)
     const command = commandOf(container, { spec, facts: this.facts(), binds }, options.programs)
+    const manner = mannerOf(command)
+    this.manners.set(container.name, manner)
     const started: ManagedContainer = new ManagedContainer({
       spec: container,
       kind,
@@ -206,7 +220,10 @@ export class RunningPod {
         podIp: this.ip,
         ports: new Map((container.ports ?? []).map(({ name = '', containerPort }) => [name, containerPort])),
         exec: async (argv, signal) =>
-          execBeside({ runner: options.runner, pid: await started.process?.innerPid(), argv }, signal),
+          execBeside(
+            { runner: options.runner, pid: await started.process?.innerPid(), argv, manner },
+            signal,
+          ),
       }),
       launch: () => sandbox.run(command, (chunk) => log.write(chunk)),
       onChange: () => this.changed(),

@@ -35,6 +35,9 @@ export interface Command {
   readonly stdin?: boolean
 }
 
+/** How a command is run beside a container's own: by its user, in its folder, with its environment. */
+export type Manner = Pick<Command, 'env' | 'workingDir' | 'uid' | 'gid' | 'noNewPrivileges'>
+
 /** Neither path may hold a colon. */
 export interface Bind {
   readonly source: string
@@ -112,6 +115,17 @@ export function enterArgs(pid: number, command: Omit<Command, 'env' | 'stdin'>):
     '--',
     ...command.argv,
   ]
+}
+
+/** A command's manner without the command. */
+export function mannerOf({ env, workingDir, uid, gid, noNewPrivileges }: Command): Manner {
+  return {
+    env,
+    ...(workingDir === undefined ? {} : { workingDir }),
+    ...(uid === undefined ? {} : { uid }),
+    ...(gid === undefined ? {} : { gid }),
+    ...(noNewPrivileges === undefined ? {} : { noNewPrivileges }),
+  }
 }
 
 function runInside(

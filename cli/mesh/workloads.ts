@@ -47,6 +47,7 @@ interface Owned {
 }
 
 const createPauses = { firstMs: 500, maxMs: 30_000, resetMs: Infinity }
+const startPauses = { firstMs: 500, maxMs: 30_000, resetMs: 600_000 }
 const nameTries = 20
 
 /** All pods, and the deployments that want some of them. */
@@ -59,6 +60,8 @@ export class Workloads {
   /** Pods as they were asked for, before the webhook. */
   private readonly originals = new Map<string, Pod>()
   private readonly deployments = new Map<string, Owned>()
+  /** Pauses before a pod whose start failed is started again. */
+  private readonly retries = new Map<string, { readonly pauses: BackOff; waiting: boolean }>()
   private scheduled = false
 
   constructor(options: WorkloadsOptions) {
@@ -133,6 +136,7 @@ export class Workloads {
       this.pods.delete(key)
       this.owners.delete(key)
       this.originals.delete(key)
+      this.retries.delete(key)
       this.options.onGone(pod)
       this.reconcileSoon()
     }
@@ -196,9 +200,31 @@ export class Workloads {
     owner: string | undefined,
   ): void {
     const key = `${namespaceOf(pod)}/${pod.metadata.name}`
-    const started = this.options.start(pod, { ...how, onChange: () => this.reconcileSoon() })
+    const onChange = (): void => {
+      this.reconcileSoon()
+      const changed = this.pods.get(key)
+      if (changed?.startFailed === true) this.startAgain(key, changed)
+    }
+    const started = this.options.start(pod, { ...how, onChange })
     this.pods.set(key, started)
     if (owner !== undefined) this.owners.set(key, owner)
+  }
+
+  /** As kubelet does whatever the restart policy, which is about containers. */
+  private startAgain(key: string, pod: RunningPod): void {
+    const { clock, signal, log } = this.options
+    const retry = this.retries.get(key) ?? { pauses: backOff(startPauses), waiting: false }
+    if (retry.waiting) return
+    retry.waiting = true
+    this.retries.set(key, retry)
+    clock.after(retry.pauses.next(clock.now() - pod.status.startedAtMs), () => {
+      retry.waiting = false
+      if (this.pods.get(key) !== pod || signal.aborted) return
+      this.restart(pod).catch((err: unknown) => {
+        log.warn({ pod: key, err: String(err) }, 'pod not started again')
+        this.startAgain(key, pod)
+      })
+    })
   }
 
   private generated(namespace: string, prefix: string): string {

@@ -48,6 +48,13 @@ export function noLocalMesh(): string | undefined {
   return existsSync(bundle) ? undefined : `needs ${bundle}: run scripts/setup`
 }
 
+/** The same for a test whose pods run a program of this path. */
+export function noLocalMeshWith(path: string): string | undefined {
+  return (
+    noLocalMesh() ?? (path.startsWith('/tmp/') ? 'pods have a /tmp of their own: not from there' : undefined)
+  )
+}
+
 /** Runs the built `nsm` program. */
 export async function nsm(args: readonly string[], input = ''): Promise<Output> {
   const child = spawn('env', [...nodeAlone, bundle, ...args], { env: environment() })

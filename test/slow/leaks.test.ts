@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { idlePod } from '../kit/idle-pod.ts'
-import { localMesh, noLocalMesh, waitFor, type LocalMesh } from '../kit/local-mesh.ts'
+import { localMesh, noLocalMeshWith, waitFor, type LocalMesh } from '../kit/local-mesh.ts'
 import {
   connectionOf,
   descriptorsOf,
@@ -16,8 +16,7 @@ import {
 import { client, endpoint, namespace, yamlOf } from '../kit/pods.ts'
 
 const program = fileURLToPath(new URL('../kit/churn.js', import.meta.url))
-const skip =
-  noLocalMesh() ?? (program.startsWith('/tmp/') ? 'pods have a /tmp of their own: not from there' : undefined)
+const skip = noLocalMeshWith(program)
 const settings = { ...(skip === undefined ? {} : { skip }), timeout: 280_000 }
 /** Of each part: a busy machine may take its time. */
 const patient = { timeout: 200_000 }

@@ -4,14 +4,13 @@ import t from 'tap'
 import type { Self } from '../kit/hostile/main.ts'
 import type { Attempt, Orders } from '../kit/hostile/session.ts'
 import { idlePod } from '../kit/idle-pod.ts'
-import { localMesh, noLocalMesh, type LocalMesh } from '../kit/local-mesh.ts'
+import { localMesh, noLocalMeshWith, type LocalMesh } from '../kit/local-mesh.ts'
 import { connectionOf, extrasIn, metricOf, pidOf } from '../kit/mesh-processes.ts'
 import { client, endpoint, namespace, yamlOf } from '../kit/pods.ts'
 import { partLog } from '../kit/part-log.ts'
 
 const program = fileURLToPath(new URL('../kit/hostile/main.js', import.meta.url))
-const skip =
-  noLocalMesh() ?? (program.startsWith('/tmp/') ? 'pods have a /tmp of their own: not from there' : undefined)
+const skip = noLocalMeshWith(program)
 const settings = { ...(skip === undefined ? {} : { skip }), timeout: 180_000 }
 
 /** Prefix of an attempt's name → what it may be refused with. */

@@ -52,6 +52,18 @@ async function resolve(
   return JSON.parse(stdout) as Resolved
 }
 
+/** Asks until there is an answer: its first record. */
+async function resolved(mesh: LocalMesh, pod: readonly [string, string], name: string): Promise<string> {
+  return waitFor(`an answer for ${name}`, async () => {
+    try {
+      const { records, rcode } = await resolve(mesh, pod, name)
+      return records[0]?.data ?? new Error(rcode)
+    } catch (err) {
+      return err as Error
+    }
+  })
+}
+
 const conf = 'cat /etc/resolv.conf'
 const asked = 'kernel://names/nsm-1'
 
@@ -149,10 +161,7 @@ t.test(
         'kill -9 $(pgrep -f sidecar.cjs)',
       ])
       await waitFor('the restart', async () => ((await restarts()) > earlier ? true : new Error('not yet')))
-      await waitFor('the names', async () => {
-        const { records, rcode } = await resolve(mesh, ['dns', 'nsc'], 'db')
-        return records.length > 0 ? true : new Error(rcode)
-      })
+      t.equal(await resolved(mesh, ['dns', 'nsc'], 'db'), '172.16.1.7')
       t.equal(
         (await mesh.inPod('dns', 'nsc', conf)).match(/^search .*$/m)?.[0].split(domain).length,
         2,
@@ -164,14 +173,7 @@ t.test(
       await mesh.nsm(['delete', 'pod', '-n', 'dns', 'nsc'])
       await mesh.apply(yamlOf(client('dns', 'nsc', asked)))
       await mesh.ready('dns', 3)
-      const found = await waitFor('the name', async () => {
-        const { records, rcode } = await resolve(mesh, ['dns', 'nsc'], 'db').catch((err: Error) => ({
-          records: [],
-          rcode: err.message,
-        }))
-        return records[0] ?? new Error(rcode)
-      })
-      t.equal(found.data, '172.16.1.7')
+      t.equal(await resolved(mesh, ['dns', 'nsc'], 'db'), '172.16.1.7')
       t.match(await mesh.inPod('dns', 'nsc', 'getent hosts kubernetes.default'), /^10\.199\.0\.1 /)
     })
 
@@ -187,14 +189,7 @@ t.test(
 
     t.test('when it comes back, so do its names', async (t) => {
       await mesh.apply(yamlOf(dnsEndpoint('dns')))
-      const found = await waitFor('the name', async () => {
-        const { records, rcode } = await resolve(mesh, ['dns', 'nsc'], 'db').catch((err: Error) => ({
-          records: [],
-          rcode: err.message,
-        }))
-        return records[0] ?? new Error(rcode)
-      })
-      t.equal(found.data, '172.16.1.7')
+      t.equal(await resolved(mesh, ['dns', 'nsc'], 'db'), '172.16.1.7')
     })
   },
 )

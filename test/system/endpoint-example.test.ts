@@ -1,12 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { localMesh, noLocalMesh, waitFor, type LocalMesh } from '../kit/local-mesh.ts'
+import { localMesh, noLocalMeshWith, waitFor, type LocalMesh } from '../kit/local-mesh.ts'
 
 const checkout = fileURLToPath(new URL('../../..', import.meta.url)).replace(/\/$/, '')
-const skip =
-  noLocalMesh() ??
-  (checkout.startsWith('/tmp/') ? 'pods have a /tmp of their own: not from there' : undefined)
+const skip = noLocalMeshWith(checkout)
 t.setTimeout(300_000)
 
 interface Status {

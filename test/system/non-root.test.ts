@@ -39,6 +39,7 @@ t.test(
       t.match(status, /^Uid:\t65532\t65532\t65532\t65532$/m, program)
       t.match(status, /^CapEff:\t0+$/m, program)
     }
+    t.equal(await mesh.inPod('modest', 'nsc', 'id -u; id -g; echo $HOSTNAME'), '65532\n65532\nnsc')
     t.equal(await mesh.inPod('modest', 'nsc', 'touch /x 2>/dev/null || echo read-only'), 'read-only')
     const reply = 'ping -c 1 -W 5 172.16.7.0'
     t.match(await mesh.inPod('modest', 'nsc', reply), / 0% packet loss/)
