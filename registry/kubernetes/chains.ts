@@ -32,7 +32,7 @@ export function sharedRegistryServer(options: ChainOptions): Registries {
       [
         ...registryEntry(networkServiceKind, networkServiceChecks(networkServices), {
           ...options,
-          owners: storedOwners(networkServices.ownerOf),
+          owners: storedOwners((name) => networkServices.ownerOf(name)),
         }),
         inTurn(),
         interdomain(networkServiceKind, proxy?.networkServices),
@@ -44,7 +44,7 @@ export function sharedRegistryServer(options: ChainOptions): Registries {
       [
         ...registryEntry(networkServiceEndpointKind, [validateNetworkServiceEndpoint()], {
           ...options,
-          owners: storedOwners(networkServiceEndpoints.ownerOf),
+          owners: storedOwners((name) => networkServiceEndpoints.ownerOf(name)),
         }),
         inTurn(),
         interdomain(networkServiceEndpointKind, proxy?.networkServiceEndpoints),

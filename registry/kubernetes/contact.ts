@@ -2,6 +2,8 @@ import type { ApiClient } from '@nsm/kubernetes/api-client.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError, type Code } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
+import { outage, type Outage } from './outage.ts'
+import { repeat } from './repeat.ts'
 
 /** One call of the API that has ended. */
 export interface ApiOutcome {
@@ -9,19 +11,10 @@ export interface ApiOutcome {
   readonly code: Code
 }
 
-/** Whether the API server answers. */
+/** The way to the API server, and whether it is there. */
 export interface Contact {
-  /** The same API; each call tells whether there is contact. */
   readonly client: ApiClient
-  /** Calls fail for want of contact. */
-  readonly isLost: boolean
-  /**
-   * The time by which registrations end, ms since the epoch: it stands still while the API server is away and until
-   * `graceMs` after it has come back, since meanwhile nobody could write or hear of a refresh.
-   */
-  expiryNow(): number
-  /** Contact has lasted for `graceMs`: what is over may be removed. */
-  readonly isSettled: boolean
+  readonly outage: Pick<Outage, 'isLost' | 'isOver' | 'expiryNow'>
   close(): void
 }
 
@@ -31,108 +24,61 @@ export interface ContactOptions {
   readonly log: Logger
   /** Something small to ask for when nothing else is. */
   readonly probePath: string
-  /** Life of a registration: within that each endpoint has refreshed. */
+  /** Life of a registration. */
   readonly graceMs: number
   readonly observe: (outcome: ApiOutcome) => void
 }
 
-/** An outage that is shorter than this may go unnoticed when nothing is written; own writes that fail meanwhile are repeated within it. */
-const probeMs = 10_000
-const probeAgainMs = 2_000
-const lost: readonly Code[] = ['UNAVAILABLE', 'DEADLINE_EXCEEDED']
+/** An outage that is shorter may go unnoticed when nothing is written. */
+const probeMs = 5_000
+const probeAgainMs = 1_000
 
-/** Begins as after an outage. */
+/** Counts calls and notices outages by them; when there are none, by asking. */
 export function contact({ client, clock, log, probePath, graceMs, observe }: ContactOptions): Contact {
-  let lastGoodMs = clock.now()
-  /** Where expiry stands still. */
-  let stillMs: number | undefined = lastGoodMs
-  let backMs: number | undefined = lastGoodMs
-  let isClosed = false
+  const state = outage(clock, graceMs)
 
-  function succeeded(): void {
-    lastGoodMs = clock.now()
-    if (!isLost()) return
-    backMs = lastGoodMs
-    log.info({ away_ms: lastGoodMs - (stillMs ?? lastGoodMs) }, 'the API server answers again')
+  function answered(): void {
+    const awayMs = state.answered()
+    if (awayMs !== undefined) log.info({ away_ms: awayMs }, 'the API server answers again')
   }
 
   function failed(err: NsmError): void {
-    if (!isLost())
-      log.warn(
-        { err: err.message },
-        'the API server does not answer: lookups go on, registrations do not end',
-      )
-    stillMs ??= lastGoodMs
-    backMs = undefined
-  }
-
-  function settle(): void {
-    if (backMs === undefined || clock.now() - backMs < graceMs) return
-    stillMs = undefined
-    backMs = undefined
+    if (state.failed())
+      log.warn({ err: err.message }, 'the API server does not answer: lookups go on, no registration ends')
   }
 
   async function observed<T>(operation: ApiOutcome['operation'], run: () => Promise<T>): Promise<T> {
     try {
       const answer = await run()
-      succeeded()
+      answered()
       observe({ operation, code: 'OK' })
       return answer
     } catch (reason) {
       const err = NsmError.from(reason)
-      const { code } = err
-      // Whatever else it says, it has answered.
-      if (lost.includes(code)) failed(err)
-      else if (code !== 'CANCELLED') succeeded()
-      observe({ operation, code })
+      if (err.code === 'UNAVAILABLE' || err.code === 'DEADLINE_EXCEEDED') failed(err)
+      // Whatever else it says, it is there.
+      else if (err.code !== 'CANCELLED') answered()
+      observe({ operation, code: err.code })
       throw reason
     }
   }
 
   const watched: ApiClient = {
     ...client,
-    get: (path, signal) => observed('get', () => client.get(path, signal)),
-    create: (path, object) => observed('create', () => client.create(path, object)),
-    replace: (path, object) => observed('replace', () => client.replace(path, object)),
-    patch: (path, patch, type) => observed('patch', () => client.patch(path, patch, type)),
-    delete: (path, preconditions) => observed('delete', () => client.delete(path, preconditions)),
+    get: async (path, signal) => observed('get', () => client.get(path, signal)),
+    create: async (path, object) => observed('create', () => client.create(path, object)),
+    replace: async (path, object) => observed('replace', () => client.replace(path, object)),
+    patch: async (path, patch, type) => observed('patch', () => client.patch(path, patch, type)),
+    delete: async (path, preconditions) => observed('delete', () => client.delete(path, preconditions)),
   }
 
-  let disarm = clock.after(probeMs, probe)
+  const close = repeat(
+    clock,
+    () => (state.isLost ? probeAgainMs : probeMs),
+    async () => {
+      if (state.isLost || state.sinceAnswer() >= probeMs) await watched.get(probePath).catch(() => undefined)
+    },
+  )
 
-  function probe(): void {
-    const isDue = isLost() || clock.now() - lastGoodMs >= probeMs
-    const answered = isDue
-      ? watched.get(probePath).then(
-          () => undefined,
-          () => undefined,
-        )
-      : Promise.resolve()
-    void answered.then(() => {
-      if (!isClosed) disarm = clock.after(isLost() ? probeAgainMs : probeMs, probe)
-    })
-  }
-
-  function isLost(): boolean {
-    return stillMs !== undefined && backMs === undefined
-  }
-
-  return {
-    client: watched,
-    get isLost() {
-      return isLost()
-    },
-    get isSettled() {
-      settle()
-      return stillMs === undefined
-    },
-    expiryNow() {
-      settle()
-      return stillMs ?? clock.now()
-    },
-    close() {
-      isClosed = true
-      disarm()
-    },
-  }
+  return { client: watched, outage: state, close }
 }

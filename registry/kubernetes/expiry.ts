@@ -2,8 +2,9 @@ import { setImmediate } from 'node:timers/promises'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { RegistryItem } from '@nsm/sdk/registry-chain.js'
 import { taskQueue } from '@nsm/sdk/registry/task-queue.js'
-import type { Known } from './known-objects.ts'
+import type { Known } from './named-objects.ts'
 import type { Renewals } from './renewals.ts'
+import { repeat } from './repeat.ts'
 import { objectPath } from './resource.ts'
 import type { Shared } from './shared.ts'
 
@@ -33,81 +34,103 @@ export function expiry<Item extends RegistryItem, Query, Response>(
   renewals: Renewals<Item>,
   { graceMs, expired }: ExpiryOptions,
 ): { close(): void } {
-  const { resource, known, client, contact, namespace, clock, log, random } = shared
+  const { resource, known, outage, clock, log, random } = shared
   const removals = taskQueue(concurrency)
   const going = new Set<string>()
   let isClosed = false
-  let disarm = clock.after(lookMs, look)
 
-  function look(): void {
-    void sweep()
-      .catch((err: unknown) => log.error({ err: String(err) }, 'registrations not looked through'))
-      .then(() => {
-        if (!isClosed) disarm = clock.after(lookMs * (1 + random()), look)
-      })
-  }
-
-  async function sweep(): Promise<void> {
+  async function look(): Promise<void> {
     renewals.prune()
     let n = 0
     for (const one of known.values()) {
       if (isClosed || going.size >= maxRemovals) return
       if (one.endsMs !== Infinity) {
-        if (!contact.isSettled) prolong(one)
-        else if (isDue(one)) remove(one)
+        if (!outage.isOver) prolong(shared, one, graceMs)
+        else if (isDue(shared, renewals, one)) remove(one)
       }
       n += 1
       if (n % batch === 0) await setImmediate()
     }
   }
 
-  /** Of what lived when the API server was last heard of. */
-  function prolong({ key, item, endsMs }: Known<Item>): void {
-    if (item === undefined) return
-    const shownMs = Math.max(endsMs, resource.kind.expirationTime(item)?.getTime() ?? 0)
-    const now = clock.now()
-    if (shownMs > contact.expiryNow() && shownMs < now + graceMs)
-      known.override(key, resource.expiring(item, now + 2 * graceMs))
-  }
-
-  function isDue(one: Known<Item>): boolean {
-    if (one.object.metadata.namespace !== namespace) return false
-    const { endsMs, isOwn } = renewals.endOf(one)
-    const overMs = contact.expiryNow() - endsMs
-    return isOwn ? overMs >= 0 : overMs >= othersMs && random() < chance
-  }
-
   function remove({ key, object }: Known<Item>): void {
     if (going.has(key)) return
     going.add(key)
     removals.add(async () => {
-      const { name = '', uid = '', resourceVersion = '' } = object.metadata
-      try {
-        const now = known.get(key)
-        if (now === undefined || now.object !== object || renewals.endOf(now).endsMs > contact.expiryNow())
-          return
-        await client.delete(objectPath(resource, { namespace, name }), { uid, resourceVersion })
-        known.removed(object)
+      const now = known.get(key)
+      if (now?.object === object && isOver(shared, renewals, now) && (await removed(shared, renewals, now)))
         expired()
-        log.info({ name }, `${resource.kind.what} was not refreshed and is removed`)
-      } catch (reason) {
-        const err = NsmError.from(reason)
-        // Refreshed or removed by somebody else: the watch will tell.
-        if (err.code !== 'ABORTED' && err.code !== 'NOT_FOUND')
-          log.warn(
-            { name, code: err.code, err: err.message },
-            `${resource.kind.what} that is over not removed`,
-          )
-      } finally {
-        going.delete(key)
-      }
+      going.delete(key)
     })
   }
 
+  const end = repeat(
+    clock,
+    () => lookMs * (1 + random()),
+    async () =>
+      look().catch((err: unknown) =>
+        log.error({ err: String(err) }, `${resource.kind.what}s not looked through`),
+      ),
+  )
   return {
     close() {
       isClosed = true
-      disarm()
+      end()
     },
+  }
+}
+
+/** Of what lived when the API server was last heard of. */
+function prolong<Item extends RegistryItem, Query, Response>(
+  { resource, known, outage, clock }: Shared<Item, Query, Response>,
+  { key, item, endsMs }: Known<Item>,
+  graceMs: number,
+): void {
+  if (item === undefined) return
+  const shownMs = Math.max(endsMs, resource.kind.expirationTime(item)?.getTime() ?? 0)
+  const now = clock.now()
+  if (shownMs > outage.expiryNow() && shownMs < now + graceMs)
+    known.show(key, resource.expiring(item, now + 2 * graceMs))
+}
+
+function isOver<Item extends RegistryItem, Query, Response>(
+  { outage }: Shared<Item, Query, Response>,
+  renewals: Renewals<Item>,
+  one: Known<Item>,
+): boolean {
+  return renewals.endOf(one).endsMs <= outage.expiryNow()
+}
+
+/** Whether this replica is to remove it now. */
+function isDue<Item extends RegistryItem, Query, Response>(
+  { outage, namespace, random }: Shared<Item, Query, Response>,
+  renewals: Renewals<Item>,
+  one: Known<Item>,
+): boolean {
+  if (one.object.metadata.namespace !== namespace) return false
+  const { endsMs, isOwn } = renewals.endOf(one)
+  const overMs = outage.expiryNow() - endsMs
+  return isOwn ? overMs >= 0 : overMs >= othersMs && random() < chance
+}
+
+async function removed<Item extends RegistryItem, Query, Response>(
+  { resource, known, client, log }: Shared<Item, Query, Response>,
+  renewals: Renewals<Item>,
+  { object }: Known<Item>,
+): Promise<boolean> {
+  const { namespace = '', name = '', uid = '', resourceVersion = '' } = object.metadata
+  const goesOn = renewals.ending(name)
+  try {
+    await client.delete(objectPath(resource, { namespace, name }), { uid, resourceVersion })
+    known.removed(object)
+    log.info({ name }, `${resource.kind.what} was not refreshed and is removed`)
+    return true
+  } catch (reason) {
+    const err = NsmError.from(reason)
+    goesOn()
+    // Refreshed or removed by somebody else: the watch will tell.
+    if (err.code !== 'ABORTED' && err.code !== 'NOT_FOUND')
+      log.warn({ name, code: err.code, err: err.message }, `${resource.kind.what} that is over not removed`)
+    return false
   }
 }

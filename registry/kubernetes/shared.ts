@@ -11,7 +11,7 @@ export interface Shared<Item extends RegistryItem, Query, Response> {
   readonly resource: Resource<Item, Query, Response>
   readonly known: KnownObjects<Item>
   readonly client: ApiClient
-  readonly contact: Contact
+  readonly outage: Contact['outage']
   /** Where registrations are written. */
   readonly namespace: string
   readonly clock: Clock

@@ -1,10 +1,10 @@
-import { isDeepStrictEqual } from 'node:util'
-import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { RegistryItem } from '@nsm/sdk/registry-chain.js'
-import type { Known } from './known-objects.ts'
+import { changedStatus } from './condition.ts'
+import type { Known } from './named-objects.ts'
 import { objectPath } from './resource.ts'
 import type { Shared } from './shared.ts'
+import { writeQueue } from './write-queue.ts'
 
 /** Tells in the objects' status what the registry makes of them. */
 export interface StatusWriter<Item> {
@@ -13,119 +13,75 @@ export interface StatusWriter<Item> {
   close(): void
 }
 
-/** What else a status tells. */
-export type MoreStatus<Item> = (item: Item) => Readonly<Record<string, unknown>>
-
-interface Condition {
-  readonly type: string
-  readonly status: string
-  readonly reason: string
-  readonly message: string
-  readonly lastTransitionTime?: string
-  readonly observedGeneration?: number
+export interface StatusOptions<Item> {
+  /** What else a status tells. */
+  readonly more: (item: Item) => Readonly<Record<string, unknown>>
+  /** Everything that it depends on has been loaded. */
+  readonly isLoaded: () => boolean
 }
 
-/** Changes that come together are written once; replicas that see the same write at different times, and the later ones find it done. */
+/** Changes that come together are written once; of replicas that see the same at different times the later ones find it written. */
 const delayMs = 500
-const maxWaiting = 200_000
+/** At one time: whoever registers goes before. */
 const concurrency = 2
+/** After one that failed. */
+const pauseMs = 5000
 
-/** Writes conditions, few at a time and whenever there is nothing better to do. One that fails comes again with the object's next change. */
 export function statusWriter<Item extends RegistryItem, Query, Response>(
-  shared: Shared<Item, Query, Response>,
-  more: MoreStatus<Item> = () => ({}),
+  { resource, known, client, clock, log, random }: Shared<Item, Query, Response>,
+  { more, isLoaded }: StatusOptions<Item>,
 ): StatusWriter<Item> {
-  const { resource, known, client, clock, log, random } = shared
-  const waiting = new Set<string>()
-  let running = 0
+  const touched = new Set<string>()
+  const queue = writeQueue(write, { clock, concurrency, pauseMs: () => pauseMs })
   let disarm: (() => void) | undefined
 
-  function work(): void {
-    disarm = undefined
-    for (const key of waiting) {
-      if (running >= concurrency) return
-      waiting.delete(key)
-      const one = known.get(key)
-      const patch = one === undefined ? undefined : changed(one)
-      if (one === undefined || patch === undefined) continue
-      running += 1
-      void write(one, patch).finally(() => {
-        running -= 1
-        work()
-      })
-    }
+  function later(): void {
+    disarm = clock.after(delayMs * (1 + 2 * random()), () => {
+      if (!isLoaded()) {
+        later()
+        return
+      }
+      disarm = undefined
+      const keys = [...touched]
+      touched.clear()
+      for (const key of keys) if (statusOf(key) !== undefined) queue.add(key, undefined)
+    })
   }
 
-  /** What to write; undefined = it says so already. */
-  function changed({ object, item, fault }: Known<Item>): Readonly<Record<string, unknown>> | undefined {
-    const told = (object['status'] ?? {}) as { readonly conditions?: readonly Condition[] }
-    const before = told.conditions?.find(({ type }) => type === 'Ready')
+  function statusOf(key: string): object | undefined {
+    const one = known.get(key)
+    if (one === undefined) return undefined
+    const { item } = one
     const winner = item === undefined ? undefined : known.named(item.name)
-    const now = ready(object, fault, winner)
-    const extra = item === undefined ? {} : more(item)
-    const isTold =
-      before !== undefined &&
-      before.status === now.status &&
-      before.reason === now.reason &&
-      before.message === now.message &&
-      Object.entries(extra).every(([key, value]) =>
-        isDeepStrictEqual((told as Record<string, unknown>)[key], value),
-      )
-    if (isTold) return undefined
-    const since =
-      before?.status === now.status && before.lastTransitionTime !== undefined
-        ? before.lastTransitionTime
-        : `${new Date(clock.now()).toISOString().slice(0, 19)}Z`
-    const { generation } = object.metadata
-    const condition: Condition = {
-      ...now,
-      lastTransitionTime: since,
-      ...(generation === undefined ? {} : { observedGeneration: generation }),
-    }
-    const others = told.conditions?.filter(({ type }) => type !== 'Ready') ?? []
-    return { ...extra, conditions: [...others, condition] }
+    return changedStatus(one, { winner, more: item === undefined ? {} : more(item), nowMs: clock.now() })
   }
 
-  async function write({ object, fault }: Known<Item>, status: object): Promise<void> {
-    const { namespace = '', name = '', uid } = object.metadata
-    if (fault !== undefined) log.warn({ namespace, name, fault }, `${resource.kind.what} is skipped`)
+  async function write(key: string): Promise<boolean> {
+    const one = known.get(key)
+    const status = statusOf(key)
+    if (one === undefined || status === undefined) return true
+    const { namespace = '', name = '', uid } = one.object.metadata
+    if (one.fault !== undefined)
+      log.warn({ namespace, name, fault: one.fault }, `${resource.kind.what} is skipped`)
     try {
-      const patch = { metadata: { uid }, status }
-      known.written(await client.patch(`${objectPath(resource, { namespace, name })}/status`, patch, 'merge'))
+      const path = `${objectPath(resource, { namespace, name })}/status`
+      known.written(await client.patch(path, { metadata: { uid }, status }, 'merge'))
+      return true
     } catch (reason) {
       const err = NsmError.from(reason)
-      if (err.code !== 'NOT_FOUND' && err.code !== 'ABORTED')
-        log.debug({ namespace, name, code: err.code, err: err.message }, 'status not written')
+      log.debug({ namespace, name, code: err.code, err: err.message }, 'status not written')
+      return err.code !== 'UNAVAILABLE' && err.code !== 'DEADLINE_EXCEEDED'
     }
   }
 
   return {
     touch({ key }) {
-      if (waiting.size >= maxWaiting) return
-      waiting.add(key)
-      disarm ??= clock.after(delayMs * (1 + 2 * random()), work)
+      touched.add(key)
+      if (disarm === undefined) later()
     },
     close() {
-      waiting.clear()
       disarm?.()
+      queue.close()
     },
   }
-}
-
-function ready<Item>(
-  { metadata }: KubernetesObject,
-  fault: string | undefined,
-  winner: Known<Item> | undefined,
-): Condition {
-  const not = (reason: string, message: string): Condition => ({
-    type: 'Ready',
-    status: 'False',
-    reason,
-    message,
-  })
-  if (fault !== undefined) return not('InvalidSpec', `not served: ${fault}`)
-  const other = winner?.object.metadata
-  if (other !== undefined && other.uid !== metadata.uid)
-    return not('NameTaken', `not served: ${other.namespace}/${other.name} has this name`)
-  return { type: 'Ready', status: 'True', reason: 'Registered', message: 'served to clients' }
 }

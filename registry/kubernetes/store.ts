@@ -1,9 +1,7 @@
-import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import { informer } from '@nsm/kubernetes/informer.js'
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
+import { informer } from '@nsm/kubernetes/informer.js'
 import type { Clock } from '@nsm/sdk/clock.js'
-import type { Ctx } from '@nsm/sdk/ctx.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import type { Registry, RegistryItem } from '@nsm/sdk/registry-chain.js'
@@ -11,29 +9,29 @@ import { defaultMemoryLimits, type MemoryLimits } from '@nsm/sdk/registry/memory
 import { watchers } from '@nsm/sdk/registry/watchers.js'
 import type { Contact } from './contact.ts'
 import { expiry } from './expiry.ts'
-import { knownObjects, type Known } from './known-objects.ts'
-import { renewals } from './renewals.ts'
+import { knownObjects } from './known-objects.ts'
+import { lookups, type Lookups } from './lookups.ts'
+import type { Known } from './named-objects.ts'
+import { renewals, type Renewals } from './renewals.ts'
 import { collectionPath, type Resource } from './resource.ts'
 import type { Shared } from './shared.ts'
-import { statusWriter, type MoreStatus } from './status.ts'
-import { writes } from './writes.ts'
+import { statusWriter, type StatusOptions } from './status.ts'
+import { writes, type Writes } from './writes.ts'
 
-/** A registry whose objects are custom resources; other replicas and people change them too. */
+/** A registry whose objects are custom resources, which other replicas and people change too. */
 export interface KubernetesStore<Item, Query, Response> extends Registry<Item, Query, Response> {
   /** Objects that are served. */
   readonly size: number
   /** Refreshes that wait to be written. */
   readonly waiting: number
-  /** All objects have been loaded once; calls are refused until then. */
+  /** All objects have been loaded once; calls are refused with UNAVAILABLE until then. */
   readonly isLoaded: boolean
   /** What is registered under a name and not over. */
   living(name: string): Item | undefined
   /** Whose a name is: an identity, or the object that somebody wrote by hand. Undefined = free. */
   ownerOf(name: string): string | undefined
-  /** The status of what has this name says something else now. */
+  /** What the status of this name's object tells has changed. */
   touch(name: string): void
-  /** Calls for each item that comes, changes or goes. */
-  onServed(listener: (item: Item, deleted: boolean) => void): void
   close(): void
 }
 
@@ -48,88 +46,54 @@ export interface StoreOptions<Item> {
   readonly periodMs: number
   /** Only its owner may change or unregister what is registered. */
   readonly isOwned: boolean
+  readonly status: StatusOptions<Item>
+  /** An item came, changed or went. */
+  readonly served?: (item: Item, deleted: boolean) => void
   readonly expired?: () => void
-  readonly status?: MoreStatus<Item>
   readonly limits?: MemoryLimits
+  /** 0 ≤ x < 1. */
   readonly random?: () => number
 }
 
-/** A refreshed registration is written so many lives ahead: one write for about as many refreshes. */
+/** A refreshed registration is written so many lives ahead, which is one write for six refreshes. */
 const livesAhead = 5
 /** Refreshes written at one time. */
 const concurrency = 16
-/** Objects looked at between two turns of the event loop. */
-const batch = 256
 
 /** A registry on custom resources of one kind, as the end of a chain (wire contract §5.6, §11.1). */
 export function kubernetesStore<Item extends RegistryItem, Query, Response>(
   resource: Resource<Item, Query, Response>,
   options: StoreOptions<Item>,
 ): KubernetesStore<Item, Query, Response> {
-  const { client, contact, namespace, clock, log, periodMs, limits = defaultMemoryLimits } = options
-  const { kind } = resource
-  const watches = watchers(kind, limits.watches)
-  const listeners = new Set<(item: Item, deleted: boolean) => void>()
+  const { contact, clock, log, periodMs, limits = defaultMemoryLimits, random = Math.random } = options
+  const { served = () => undefined, expired = () => undefined } = options
+  const watches = watchers(resource.kind, limits.watches)
   const known = knownObjects(resource, {
-    namespace,
+    namespace: options.namespace,
     clock,
     limits,
     served(item, deleted) {
       watches.publish(item, deleted)
-      for (const listener of listeners) listener(item, deleted)
+      served(item, deleted)
     },
     touched: (one) => status.touch(one),
   })
-  const { random = Math.random } = options
-  const shared: Shared<Item, Query, Response> = {
-    resource,
-    known,
-    client: contact.client,
-    contact,
-    namespace,
-    clock,
-    log,
-    random,
-  }
+  const { client, outage } = contact
+  const shared = { resource, known, client, outage, namespace: options.namespace, clock, log, random }
   const status = statusWriter(shared, options.status)
-  const { put, remove } = writes(shared)
-  const renewed = renewals(shared, put, { aheadMs: livesAhead * periodMs, concurrency })
-  const ending = expiry(shared, renewed, { graceMs: periodMs, expired: options.expired ?? (() => undefined) })
-  let isLoaded = false
-  const objects = informer<KubernetesObject>({ client, path: collectionPath(resource), log, clock })
-  objects.onChange(({ type, object }) => known.told(object, type === 'deleted'))
-  void objects.whenSynced().then(
-    () => (isLoaded = true),
-    () => undefined,
-  )
-
-  function loaded(): void {
-    if (!isLoaded) throw new NsmError('UNAVAILABLE', `${kind.what}s have not been loaded from Kubernetes yet`)
-  }
-
-  function isLiving({ item }: Known<Item>): boolean {
-    return item !== undefined && (kind.expirationTime(item)?.getTime() ?? Infinity) > contact.expiryNow()
-  }
-
-  function living(name: string): Item | undefined {
-    const one = known.named(name)
-    return one !== undefined && isLiving(one) ? one.item : undefined
-  }
-
-  function checkOwner(one: Known<Item> | undefined, { name, pathIds }: Item): void {
-    const owner = one === undefined ? undefined : ownerOf(one, isLiving(one))
-    if (!options.isOwned || owner === undefined || pathIds[0] === undefined || owner === pathIds[0]) return
-    throw new NsmError('PERMISSION_DENIED', `${kind.what} ${name}: the name belongs to ${owner}`)
-  }
-
-  async function* present(ctx: Ctx, pattern: Item): AsyncGenerator<Response, void, undefined> {
-    for (const [n, name] of known.candidates(pattern).entries()) {
-      if (ctx.signal.aborted) return
-      const item = living(name)
-      if (item !== undefined && kind.matches(pattern, item)) yield kind.response(item, false)
-      if (n % batch === batch - 1) await setImmediate()
-    }
-  }
+  const changes = writes(shared)
+  const renewed = renewals(shared, changes, { aheadMs: livesAhead * periodMs, concurrency })
+  const ending = expiry(shared, renewed, { graceMs: periodMs, expired })
+  const found = lookups(shared, watches)
+  const objects = watched(options.client, shared)
+  const calls = registryCalls({
+    ...shared,
+    changes,
+    renewed,
+    found,
+    isOwned: options.isOwned,
+    isLoaded: objects.isLoaded,
+  })
 
   return {
     get size() {
@@ -139,78 +103,94 @@ export function kubernetesStore<Item extends RegistryItem, Query, Response>(
       return renewed.waiting
     },
     get isLoaded() {
-      return isLoaded
+      return objects.isLoaded()
     },
-    living,
-
-    ownerOf(name) {
-      const one = known.named(name) ?? known.at(namespace, name)
-      return one === undefined ? undefined : ownerOf(one, isLiving(one))
-    },
-
+    living: (name) => found.living(name),
+    ownerOf: (name) => found.ownerOf(name),
     touch(name) {
       const one = known.named(name)
       if (one !== undefined) status.touch(one)
     },
+    ...calls,
+    close() {
+      objects.close()
+      for (const part of [ending, renewed, status]) part.close()
+    },
+  }
+}
 
-    onServed: (listener) => void listeners.add(listener),
+/** Follows the objects of all namespaces. */
+function watched<Item extends RegistryItem, Query, Response>(
+  client: ApiClient,
+  { resource, known, log, clock, random }: Shared<Item, Query, Response>,
+): { readonly isLoaded: () => boolean; close(): void } {
+  const objects = informer<KubernetesObject>({ client, path: collectionPath(resource), log, clock, random })
+  let isLoaded = false
+  objects.onChange(({ type, object }) => known.told(object, type === 'deleted'))
+  void objects.whenSynced().then(
+    () => (isLoaded = true),
+    () => undefined,
+  )
+  return { isLoaded: () => isLoaded, close: () => objects.close() }
+}
 
+interface Calls<Item extends RegistryItem, Query, Response> extends Shared<Item, Query, Response> {
+  readonly changes: Writes<Item>
+  readonly renewed: Renewals<Item>
+  readonly found: Lookups<Item, Query, Response>
+  readonly isOwned: boolean
+  readonly isLoaded: () => boolean
+}
+
+function registryCalls<Item extends RegistryItem, Query, Response>(
+  calls: Calls<Item, Query, Response>,
+): Registry<Item, Query, Response> {
+  const { resource, known, changes, renewed, found } = calls
+
+  function loaded(): void {
+    if (calls.isLoaded()) return
+    throw new NsmError('UNAVAILABLE', `${resource.kind.what}s have not been loaded from Kubernetes yet`)
+  }
+
+  function check(one: Known<Item>, item: Item): void {
+    if (calls.isOwned) found.checkOwner(one, item)
+  }
+
+  function isRefresh(one: Known<Item>, item: Item): boolean {
+    return found.isLiving(one) && one.item !== undefined && isSameButLife(resource, one.item, item)
+  }
+
+  return {
     async register(_ctx, item) {
       loaded()
-      let isRefresh = false
-      await put(item.name, (now) => {
-        checkOwner(now, item)
+      let isWritten = true
+      await changes.put(item.name, (now) => {
         if (now === undefined) known.admit(item)
-        isRefresh = now?.item !== undefined && isLiving(now) && isSameButLife(resource, now.item, item)
-        if (!isRefresh || now === undefined) return item
+        else check(now, item)
+        isWritten = now === undefined || !isRefresh(now, item)
+        if (now === undefined || isWritten) return item
         renewed.renew(now, item)
         return undefined
       })
-      if (!isRefresh) renewed.wrote(item)
+      if (isWritten) renewed.wrote(item)
       return item
     },
 
     async *find(ctx, query) {
       loaded()
-      const pattern = kind.pattern(query)
-      const watch = kind.isWatch(query) ? watches.open(ctx, pattern) : undefined
-      try {
-        yield* present(ctx, pattern)
-        if (watch !== undefined) yield* watch.events(ctx.signal)
-      } finally {
-        watch?.close()
-      }
+      yield* found.find(ctx, query)
     },
 
     async unregister(_ctx, item) {
       loaded()
       try {
-        await remove(item.name, (now) => {
-          checkOwner(now, item)
-          return true
-        })
+        await changes.remove(item.name, (now) => check(now, item))
       } catch (err) {
         if (NsmError.from(err).code === 'UNAVAILABLE') renewed.end(item.name)
         throw err
       }
     },
-
-    close() {
-      objects.close()
-      ending.close()
-      renewed.close()
-      status.close()
-    },
   }
-}
-
-/** What was written by hand has no identity: it belongs to who may write the object. */
-function ownerOf<Item extends RegistryItem>(
-  { key, item, fault }: Known<Item>,
-  isLiving: boolean,
-): string | undefined {
-  if (fault !== undefined) return `the object ${key}, which cannot be read: ${fault}`
-  return isLiving ? (item?.pathIds[0] ?? `the object ${key}, which was not registered`) : undefined
 }
 
 /** Of the path only the owner counts: the rest is how this call came. */
@@ -219,9 +199,11 @@ function isSameButLife<Item extends RegistryItem, Query, Response>(
   a: Item,
   b: Item,
 ): boolean {
+  const { kind, fields } = resource
   if (a.pathIds[0] !== b.pathIds[0]) return false
+  if ((kind.expirationTime(a) === undefined) !== (kind.expirationTime(b) === undefined)) return false
   const [x, y] = [resource.encode(a), resource.encode(b)]
-  return resource.fields.every(
+  return fields.every(
     (field) => field === 'expiration_time' || field === 'path_ids' || isDeepStrictEqual(x[field], y[field]),
   )
 }

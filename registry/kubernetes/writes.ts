@@ -1,115 +1,123 @@
 import { NsmError, type Code } from '@nsm/sdk/errors.js'
 import type { RegistryItem } from '@nsm/sdk/registry-chain.js'
-import type { Known } from './known-objects.ts'
+import type { Known } from './named-objects.ts'
 import { changedObject, collectionPath, isObjectName, newObject, objectPath } from './resource.ts'
 import type { Shared } from './shared.ts'
 
-/** What changes objects of this registry, each by the version that it was decided upon. */
+/** What changes objects of this registry, each in exactly the version that it was decided upon. */
 export interface Writes<Item> {
   /**
-   * Creates or changes the object of the item's name. `decide` sees the newest version, again each time that somebody was faster, and answers
+   * Creates or changes the object of a name. `decide` sees the newest version, again each time that somebody was faster, and answers
    * what to write, or undefined = leave it. It may throw.
    */
   put(name: string, decide: (now: Known<Item> | undefined) => Item | undefined): Promise<void>
-  /** Removes it, likewise, where `decide` says so; one that is not there is fine. */
-  remove(name: string, decide: (now: Known<Item> | undefined) => boolean): Promise<void>
+  /** Removes it, likewise, unless `check` throws; one that is not there is fine. */
+  remove(name: string, check: (now: Known<Item>) => void): Promise<void>
 }
 
-/** With an upstream registry or people writing at the same moment; after that the caller may try again. */
-const maxTries = 5
+/** While others write at the same moment; after that the caller may try again. */
+const maxTries = 10
+/** Half of what is waited before the second try, on average; twice as long before each further one. */
+const pauseMs = 5
 
 export function writes<Item extends RegistryItem, Query, Response>(
   shared: Shared<Item, Query, Response>,
 ): Writes<Item> {
-  const { resource, known, client, namespace } = shared
-
+  const { resource, known, client, namespace, clock, random } = shared
+  const { what } = resource.kind
   const pathOf = (name: string): string => objectPath(resource, { namespace, name })
 
   /** Learns what is there now, past what the watch has told. */
-  async function look(name: string): Promise<Known<Item> | undefined> {
+  async function look(name: string, tries: number): Promise<void> {
+    // So that those who are in each other's way do not meet again.
+    if (tries > 0)
+      await new Promise<void>((done) => clock.after(2 * random() * pauseMs * 2 ** Math.min(tries, 6), done))
     const before = known.at(namespace, name)
     try {
       known.written(await client.get(pathOf(name)))
-    } catch (err) {
-      if (NsmError.from(err).code !== 'NOT_FOUND') throw err
+    } catch (reason) {
+      const err = NsmError.from(reason)
+      if (err.code !== 'NOT_FOUND') throw refused(err)
       if (before !== undefined) known.removed(before.object)
-    }
-    return known.at(namespace, name)
-  }
-
-  async function write(name: string, now: Known<Item> | undefined, item: Item): Promise<void> {
-    const object =
-      now === undefined
-        ? await client.create(collectionPath(resource, namespace), newObject(resource, namespace, item))
-        : await client.replace(pathOf(name), changedObject(resource, now.object, [now.item, item]))
-    known.written(object)
-  }
-
-  async function attempts(
-    name: string,
-    attempt: (now: Known<Item> | undefined) => Promise<void>,
-  ): Promise<void> {
-    for (let tries = 1; ; tries += 1) {
-      const now = known.at(namespace, name)
-      try {
-        return await attempt(now)
-      } catch (reason) {
-        const err = NsmError.from(reason)
-        if (!overtaken(err.code, now !== undefined)) throw refused(err)
-        if (tries === maxTries)
-          throw new NsmError(
-            'UNAVAILABLE',
-            `${resource.kind.what} ${name} is being changed by others, try again`,
-            { cause: err },
-          )
-        await look(name)
-      }
     }
   }
 
   return {
     async put(name, decide) {
-      checkName(resource.kind.what, name)
-      await attempts(name, async (now) => {
+      checkName(what, name)
+      for (let tries = 0; tries < maxTries; tries += 1) {
+        if (tries > 0) await look(name, tries)
+        const now = known.at(namespace, name)
         const item = decide(now)
-        if (item !== undefined) await write(name, now, item)
-      })
+        if (item === undefined) return
+        const isDone = await attempt(now !== undefined, async () => {
+          const object =
+            now === undefined
+              ? await client.create(collectionPath(resource, namespace), newObject(resource, namespace, item))
+              : await client.replace(pathOf(name), changedObject(resource, now.object, [now.stored, item]))
+          known.written(object)
+        })
+        if (isDone) return
+      }
+      throw busy(what, name)
     },
 
-    async remove(name, decide) {
+    async remove(name, check) {
       if (!isObjectName(name)) return
-      // One that another replica made a moment ago is not known here yet.
-      if (known.at(namespace, name) === undefined) await look(name)
-      await attempts(name, async (now) => {
-        if (now === undefined || !decide(now)) return
+      for (let tries = 0; tries < maxTries; tries += 1) {
+        // One that another replica made a moment ago is not known here yet.
+        if (tries > 0 || known.at(namespace, name) === undefined) await look(name, tries)
+        const now = known.at(namespace, name)
+        if (now === undefined) return
+        check(now)
         const { uid = '', resourceVersion = '' } = now.object.metadata
-        await client.delete(pathOf(name), { uid, resourceVersion }).catch((err: unknown) => {
-          if (NsmError.from(err).code !== 'NOT_FOUND') throw err
+        const isDone = await attempt(true, async () => {
+          await client.delete(pathOf(name), { uid, resourceVersion })
+          known.removed(now.object)
         })
-        known.removed(now.object)
-      })
+        if (isDone) return
+      }
+      throw busy(what, name)
     },
   }
 }
 
-/** Somebody was faster: made, changed or removed it. */
-function overtaken(code: Code, isKnown: boolean): boolean {
+/** Answers whether it is done; false = somebody was faster, look again. */
+async function attempt(isKnown: boolean, write: () => Promise<void>): Promise<boolean> {
+  try {
+    await write()
+    return true
+  } catch (reason) {
+    const err = NsmError.from(reason)
+    if (isOvertaken(err.code, isKnown)) return false
+    throw refused(err)
+  }
+}
+
+/** Somebody made, changed or removed it meanwhile. */
+function isOvertaken(code: Code, isKnown: boolean): boolean {
   return code === 'ABORTED' || code === 'ALREADY_EXISTS' || (code === 'NOT_FOUND' && isKnown)
 }
 
-/** What the API server says of this registry's rights or of its load is not about the caller's. */
+function busy(what: string, name: string): NsmError {
+  return new NsmError('UNAVAILABLE', `${what} ${name} is being changed by others, try again`)
+}
+
+/** What the API server says of this registry's rights or of its own load is not about the caller's. */
 function refused(err: NsmError): NsmError {
-  const by = (code: Code): NsmError => new NsmError(code, `kubernetes: ${err.message}`, { cause: err })
-  if (!(err.message.startsWith('GET ') || /^(?:POST|PUT|DELETE|PATCH) /.test(err.message))) return err
-  if (err.code === 'PERMISSION_DENIED' || err.code === 'NOT_FOUND') return by('FAILED_PRECONDITION')
-  if (err.code === 'RESOURCE_EXHAUSTED' || err.code === 'DEADLINE_EXCEEDED') return by('UNAVAILABLE')
-  return by(err.code)
+  const told: Partial<Record<Code, Code>> = {
+    PERMISSION_DENIED: 'FAILED_PRECONDITION',
+    NOT_FOUND: 'FAILED_PRECONDITION',
+    RESOURCE_EXHAUSTED: 'UNAVAILABLE',
+    DEADLINE_EXCEEDED: 'UNAVAILABLE',
+  }
+  return new NsmError(told[err.code] ?? err.code, `kubernetes: ${err.message}`, { cause: err })
 }
 
 function checkName(what: string, name: string): void {
   if (isObjectName(name)) return
   throw new NsmError(
     'INVALID_ARGUMENT',
-    `${what} ${name} cannot be the name of a Kubernetes object: at most 253 characters of a-z, 0-9, - and ., each part between dots begins and ends with a letter or digit`,
+    `${what} ${name} cannot be the name of a Kubernetes object: at most 253 characters a-z, 0-9, - and . are allowed, and each part between dots begins and ends with a letter or digit`,
   )
 }

@@ -36,12 +36,10 @@ export function objectTable<Item extends RegistryItem, Query, Response>(
 
   function admit(item: Item): void {
     if (items.has(item.name)) return
-    const refused = (who: string, held: number): NsmError =>
-      new NsmError('RESOURCE_EXHAUSTED', `${who} holds ${held} ${kind.what}s, no more are allowed`)
-    if (items.size >= limits.objects) throw refused('the registry', items.size)
+    if (items.size >= limits.objects) throw tooMany(kind.what, 'the registry', items.size)
     const owner = item.pathIds[0]
     const owned = owner === undefined ? 0 : (perOwner.get(owner) ?? 0)
-    if (owned >= limits.objectsPerOwner) throw refused(owner ?? '', owned)
+    if (owned >= limits.objectsPerOwner) throw tooMany(kind.what, owner ?? '', owned)
   }
 
   function count(owner: string | undefined, change: 1 | -1): void {
@@ -96,4 +94,8 @@ export function objectTable<Item extends RegistryItem, Query, Response>(
       return [...(smallest ?? items.keys())]
     },
   }
+}
+
+function tooMany(what: string, who: string, held: number): NsmError {
+  return new NsmError('RESOURCE_EXHAUSTED', `${who} holds ${held} ${what}s, no more are allowed`)
 }

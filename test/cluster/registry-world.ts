@@ -11,6 +11,7 @@ import { silent } from '@nsm/sdk/log.js'
 import type { Test } from 'tap'
 import { parse } from 'yaml'
 import { until } from '../kit/until.ts'
+import { run } from './harness/command.ts'
 import { controlPlaneOf, startApiServer } from './harness/control-plane.ts'
 import { stopDaemon } from './harness/daemon.ts'
 import { down, up } from './harness/lifecycle.ts'
@@ -32,6 +33,8 @@ export interface RegistryWorld {
   replica(t: Test, options?: Partial<StoresOptions>): Promise<KubernetesStores>
   /** Removes all objects. */
   clear(): Promise<void>
+  /** Answers what it prints. */
+  kubectl(args: readonly string[]): Promise<string>
   stopApiServer(): Promise<void>
   startApiServer(): Promise<void>
 }
@@ -97,6 +100,7 @@ export async function registryWorld(t: Test): Promise<RegistryWorld> {
       for (const one of [namespace, 'app'])
         for (const plural of crds) await client.delete(`${resources}/namespaces/${one}/${plural}`)
     },
+    kubectl: async (args) => run([...tools.component('kubectl'), '--kubeconfig', kubeconfig, ...args]),
     stopApiServer: async () => stopDaemon(controlPlaneOf(layout, tools).apiServer),
     startApiServer: async () => startApiServer(layout, tools),
   }

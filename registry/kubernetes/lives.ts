@@ -1,0 +1,77 @@
+import type { Clock } from '@nsm/sdk/clock.js'
+
+/** One registration, as this replica knows it. */
+export interface Life {
+  /** What the owner was told last, ms since the epoch. */
+  readonly untilMs: number
+  /** The end that this replica wrote last; undefined = none that holds. */
+  readonly writtenMs: number | undefined
+  /** It is being removed, because it is over. */
+  readonly isEnding: boolean
+}
+
+/** When registrations end whose owners speak with this replica. */
+export interface Lives {
+  get(name: string): Life | undefined
+  /** The owner was told that it lives until then. Answers what was known before. */
+  told(name: string, untilMs: number): Life | undefined
+  /** This end was written. */
+  wrote(name: string, writtenMs: number): void
+  delete(name: string): void
+  /** Its owner is done with it, but it could not be removed. */
+  end(name: string): void
+  /** It is being removed. The answer takes that back. */
+  ending(name: string): () => void
+  /** When a registration ends whose object has this end. `isOwn` = this replica decides. */
+  endOf(name: string, endsMs: number): { readonly endsMs: number; readonly isOwn: boolean }
+  names(): Iterable<string>
+}
+
+/**
+ * The replica that wrote an object last knows how long its owner wants it, which may be less than what is written. It is known by the
+ * very time that it wrote: who writes another has heard of a refresh that it has not.
+ */
+export function lives(clock: Clock): Lives {
+  const all = new Map<string, Life>()
+  return {
+    get: (name) => all.get(name),
+
+    told(name, untilMs) {
+      const before = all.get(name)
+      const { writtenMs, isEnding } = before ?? { writtenMs: undefined, isEnding: false }
+      all.set(name, { untilMs, writtenMs, isEnding })
+      return before
+    },
+
+    wrote(name, writtenMs) {
+      const untilMs = all.get(name)?.untilMs ?? writtenMs
+      all.set(name, { untilMs, writtenMs, isEnding: false })
+    },
+
+    delete: (name) => void all.delete(name),
+
+    end(name) {
+      const life = all.get(name)
+      if (life !== undefined) all.set(name, { ...life, untilMs: clock.now() })
+    },
+
+    ending(name) {
+      const life = all.get(name)
+      if (life === undefined) return () => undefined
+      const now: Life = { untilMs: life.untilMs, writtenMs: undefined, isEnding: true }
+      all.set(name, now)
+      return () => {
+        if (all.get(name) === now) all.set(name, life)
+      }
+    },
+
+    endOf(name, endsMs) {
+      const life = all.get(name)
+      if (life === undefined) return { endsMs, isOwn: false }
+      const isOwn = life.writtenMs === endsMs
+      return { endsMs: isOwn ? life.untilMs : Math.max(life.untilMs, endsMs), isOwn }
+    },
+
+    names: () => all.keys(),
+  }
+}
