@@ -190,7 +190,7 @@ t.test('which namespace must be known', async (t) => {
   for (const review of [undefined, null, 'x', {}, { request: 1 }]) t.equal(namespaceToKnow(review), undefined)
 })
 
-t.test('warnings are whole sentences that the API server does not cut', async (t) => {
+t.test('warnings are whole sentences that the API server does not cut, audit keys are names', async (t) => {
   const annotations = {
     'networkservicemesh.io': 'kernel://db',
     [`networkservicemesh.io/${'x'.repeat(60)}`]: '',
@@ -199,6 +199,11 @@ t.test('warnings are whole sentences that the API server does not cut', async (t
   t.ok((warning ?? '').length <= 120)
   for (const file of readdirSync(golden)) {
     const { response } = JSON.parse(readFileSync(new URL(file, golden), 'utf8')) as { response: Response }
+    const audit = Object.keys((response as { auditAnnotations?: object }).auditAnnotations ?? {})
+    t.ok(
+      audit.every((key) => /^[a-z-]{1,40}$/.test(key)),
+      'the API server puts the webhook’s name and a slash in front',
+    )
     const sentences = (response.warnings ?? []).filter((text) => !text.includes('xxxxx'))
     for (const text of sentences) t.notMatch(text, /…$|^warning/i, `${file}: ${text}`)
   }

@@ -17,7 +17,7 @@ function configure(
     clientConfig: { service, caBundle },
   }))
   const other = { name: 'other.example.com', clientConfig: { url: 'https://example.com', caBundle: 'eA==' } }
-  server.store.put(collection, { kind: 'M', metadata: { name: 'nsm' }, webhooks: [...ours, other] } as never)
+  server.store.put(collection, { kind: 'M', metadata: { name: 'nsm' }, webhooks: [...ours, other] })
 }
 
 function bundlesIn(server: TestApiServer): unknown[] {
