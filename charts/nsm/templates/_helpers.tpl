@@ -23,19 +23,22 @@ app.kubernetes.io/component: {{ .part }}
 
 {{/* Image of a part; a digest wins over a tag. Takes (dict "root" $ "part" "registry"). */}}
 {{- define "nsm.image" -}}
-{{- $own := (index .root.Values .part).image | default dict -}}
-{{- $repository := $own.repository | default (printf "%s/%s" .root.Values.image.prefix .part) -}}
-{{- if $own.digest -}}
-{{ $repository }}@{{ $own.digest }}
+{{ include "nsm.imageOf" (dict "root" .root "name" .part "own" (index .root.Values .part).image) }}
+{{- end }}
+
+{{/* The same by the image's name and what the values say of it. Takes (dict "root" $ "name" "nsm" "own" $.Values.tools.image). */}}
+{{- define "nsm.imageOf" -}}
+{{- $repository := .own.repository | default (printf "%s/%s" .root.Values.image.prefix .name) -}}
+{{- if .own.digest -}}
+{{ $repository }}@{{ .own.digest }}
 {{- else -}}
-{{ $repository }}:{{ $own.tag | default .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{ $repository }}:{{ .own.tag | default .root.Values.image.tag | default .root.Chart.AppVersion }}
 {{- end -}}
 {{- end }}
 
-{{/* Name of the injected container: the last part of its image's name, as the webhook names it. */}}
-{{- define "nsm.sidecarName" -}}
-{{- $repository := .Values.sidecar.image.repository | default (printf "%s/sidecar" .Values.image.prefix) -}}
-{{ base $repository }}
+{{/* Image with the tool nsm, for tests and hooks. */}}
+{{- define "nsm.toolImage" -}}
+{{ include "nsm.imageOf" (dict "root" . "name" "nsm" "own" .Values.tools.image) }}
 {{- end }}
 
 {{/* Metadata of a pod template. Takes (dict "root" $ "part" "registry"). */}}

@@ -4,6 +4,8 @@ use crate::{Failure, Outcome};
 use std::io::Write;
 
 const WRITE: &str = "write(/proc/sys)";
+/// Containers see /proc/sys read-only; one that may change it has it here, writable.
+const WRITABLE: &str = "/host";
 
 /// A setting by its dotted name; a `/` inside a name stands for a dot inside a device name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +21,24 @@ pub fn write(wanted: &Sysctl) -> Outcome<()> {
     let failed =
         |e: std::io::Error| Failure::new(e.raw_os_error().unwrap_or(libc::EIO), WRITE, &*wanted.name);
     // One write call: the kernel takes the first as the whole value.
-    let mut file = match std::fs::OpenOptions::new().write(true).open(path) {
+    let mut file = match open(&path) {
         Err(e) if wanted.if_present && e.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
         opened => opened.map_err(failed)?,
     };
     file.write(wanted.value.as_bytes()).map(|_| ()).map_err(failed)
+}
+
+fn open(path: &str) -> std::io::Result<std::fs::File> {
+    let mut writing = std::fs::OpenOptions::new();
+    writing.write(true);
+    let read_only = match writing.open(path) {
+        Err(e) if e.raw_os_error() == Some(libc::EROFS) => e,
+        opened => return opened,
+    };
+    match writing.open(format!("{WRITABLE}{path}")) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Err(read_only),
+        opened => opened,
+    }
 }
 
 fn path_of(name: &str) -> Outcome<String> {
