@@ -1,19 +1,19 @@
 'use strict'
-// Starts a bundle with the machine code that was kept of it when the image was built: a third less processor time until a part is ready.
+// Starts a bundle with the machine code that was kept of it when the image was built: a quarter to a third less processor time until a part is ready, for a tenth of a megabyte.
 const { readFileSync } = require('node:fs')
 const { createRequire } = require('node:module')
 const { dirname } = require('node:path')
 const vm = require('node:vm')
 
-/** Where the kept code of a bundle lies. V8 compares little more than the text's length: the two must have been made together. */
-const cacheOf = (file) => `${file}.cache`
-
-/** The bundle as a script that answers a module's function; code that this node did not make is not used. */
+/**
+ * The bundle as a script that answers a module's function. Code that another node has made is not used; beyond that V8 compares
+ * little more than the text's length, so bundle and kept code must have been made together.
+ */
 function compile(file) {
   const source = `(function (exports, require, module, __filename, __dirname) {${readFileSync(file, 'utf8').replace(/^#!.*/, '')}\n})`
   return new vm.Script(source, {
     filename: file,
-    cachedData: readIfThere(cacheOf(file)),
+    cachedData: readIfThere(`${file}.cache`),
     importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
   })
 }
@@ -39,4 +39,4 @@ if (require.main === module) {
   start(compile(process.argv[1]), process.argv[1])
 }
 
-module.exports = { cacheOf, compile, start }
+module.exports = { compile, start }
