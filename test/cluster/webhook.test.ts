@@ -215,7 +215,7 @@ t.test(
     await until('there is another bundle', async () => (await bundles()).every((one) => one !== before))
     let made = 0
     await until('pods are injected ten times in turn', async () => {
-      const pod = podOf(`new-authority-${made}`, { [key]: url })
+      const pod = podOf(`new-authority-${tried++}`, { [key]: url })
       made = await make('own', pod).then(
         () => made + 1,
         () => 0,
