@@ -39,10 +39,9 @@ const sections: readonly (readonly [string, readonly Check[]])[] = [
 
 /** Looks at everything, section by section; what the caller has no right to see is said instead. */
 export async function* checkCluster(cluster: Cluster, nowMs: number): AsyncIterable<Section> {
-  yield {
-    title: 'Cluster',
-    findings: await guarded('the version of the cluster', async () => version(cluster)),
-  }
+  const reached = await guarded('the cluster', async () => version(cluster))
+  yield { title: 'Cluster', findings: reached }
+  if (reached.some(({ level }) => level === 'fault')) return
   const installation = await installationOf(cluster).catch((reason: unknown) => NsmError.from(reason))
   if (installation instanceof NsmError) {
     yield {

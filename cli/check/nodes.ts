@@ -4,14 +4,18 @@ import { opsPortOf, type Installation, type PartName } from '../cluster/installa
 import { isReady, labelsOf, waitsFor } from '../cluster/pods.ts'
 import type { Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'
+import { kernelFindings, type Kernel } from './kernels.ts'
 import type { Facts } from './facts.ts'
-import { count, fault, ok, some, warning, type Finding } from './finding.ts'
+import { count, fault, ok, warning, type Finding } from './finding.ts'
 
 /** Whether each node can connect pods. */
 export const nodeChecks: readonly Check[] = [
   { about: 'the nodes', run: async ({ nodes, installation }) => parts(linux(await nodes()), installation) },
   { about: 'what late parts say', run: latecomers },
-  { about: "the nodes' kernels", run: async ({ nodes }) => kernels(linux(await nodes())) },
+  {
+    about: "the nodes' kernels",
+    run: async ({ nodes }) => kernelFindings(linux(await nodes()).map(kernelOf)),
+  },
 ]
 
 const daemons: readonly PartName[] = ['nsmgr', 'forwarder', 'agent']
@@ -46,6 +50,10 @@ function runsOn({ parts: all }: Installation, part: PartName, node: string): boo
   )
 }
 
+function kernelOf(node: Item): Kernel {
+  return { name: node.metadata.name ?? '', version: textAt(node, 'status', 'nodeInfo', 'kernelVersion') }
+}
+
 /** Asks those that run but aren't ready for their own reasons, which the kubelet does not pass on. */
 async function latecomers({ cluster, installation }: Facts): Promise<readonly Finding[]> {
   const late = installation.parts
@@ -64,41 +72,4 @@ async function latecomers({ cluster, installation }: Facts): Promise<readonly Fi
       )
     }),
   )
-}
-
-/** What older kernels make of the parts' way to a pod's network namespace. */
-function kernels(nodes: readonly Item[]): readonly Finding[] {
-  const found = nodes.map((node) => ({
-    name: node.metadata.name ?? '',
-    version: textAt(node, 'status', 'nodeInfo', 'kernelVersion'),
-  }))
-  const versions = [...new Set(found.map(({ version }) => version))].toSorted()
-  const before = (major: number, minor: number): readonly string[] =>
-    found.filter(({ version }) => isBefore(version, major, minor)).map(({ name }) => name)
-  const old = before(6, 5)
-  const older = before(6, 11).filter((name) => !old.includes(name))
-  const findings = [
-    ...(old.length > 0
-      ? [
-          warning(
-            `kernels before 6.5 on ${some(old)}: nsmgr finds a pod's network namespace by its process id`,
-            'it works, and needs hostPID for nsmgr',
-          ),
-        ]
-      : []),
-    ...(older.length > 0
-      ? [
-          warning(
-            `kernels before 6.11 on ${some(older)}: nsmgr enters a pod's network namespace to find out which it is`,
-            'it works, and needs CAP_SYS_ADMIN for nsmgr',
-          ),
-        ]
-      : []),
-  ]
-  return findings.length > 0 ? findings : [ok(`kernels have all that is used: ${some(versions)}`)]
-}
-
-function isBefore(version: string, major: number, minor: number): boolean {
-  const [, a = '0', b = '0'] = /^(\d+)\.(\d+)/.exec(version) ?? []
-  return Number(a) < major || (Number(a) === major && Number(b) < minor)
 }

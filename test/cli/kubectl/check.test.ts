@@ -55,6 +55,15 @@ t.test('an empty cluster, and how to install', async (t) => {
   matchesGolden(t, new URL('check-empty.txt', golden), out)
 })
 
+t.test('a cluster that does not answer is one fault', async (t) => {
+  const scene = await clusterScene(t)
+  await scene.server.stop()
+  const { out, code } = await kubectlNsm(scene, ['check'])
+  t.equal(code, 1)
+  t.match(out, /^Cluster\n {2}✗ could not look at the cluster: .*localhost.*\n\n✗ 1 fault\n$/)
+  await scene.server.start()
+})
+
 t.test('as JSON', async (t) => {
   const scene = await mesh(t)
   scene.remove('/apis/apps/v1/deployments', release, 'registry')
