@@ -5,24 +5,28 @@ import { parseArgs } from 'node:util'
 import { controlPlane } from './control-plane.ts'
 import { dns } from './dns.ts'
 import { isMissed, type Figure, type Section } from './figure.ts'
+import { pods } from './pods.ts'
 import { stack } from './stack.ts'
 import { webhook } from './webhook.ts'
 import { wiring } from './wiring.ts'
 
-/** Measures all sections, or those named; prints a table and writes build/bench.json. Exits with 0 also when a target is missed. */
+/** Measures all sections that need nothing but this machine, or those named; prints a table and writes build/bench.json. Exits with 0 also when a target is missed. */
 const sections: Readonly<Record<string, Section>> = {
   'control-plane': controlPlane,
   wiring,
   stack,
   dns,
   webhook,
+  pods,
 }
+/** Needs a cluster: measured only when it is named. */
+const onRequest = new Set(['pods'])
 
 const { values, positionals } = parseArgs({ options: { quick: { type: 'boolean' } }, allowPositionals: true })
 const quick = values.quick === true
 const report: Record<string, readonly Figure[]> = {}
 for (const [name, section] of Object.entries(sections)) {
-  if (positionals.length > 0 && !positionals.includes(name)) continue
+  if (positionals.length > 0 ? !positionals.includes(name) : onRequest.has(name)) continue
   console.log(`\n${name}`)
   const figures = await section({ quick })
   report[name] = figures
