@@ -1,0 +1,129 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
+import { NsmError } from '@nsm/sdk/errors.js'
+import type { Terminal } from '../output/terminal.ts'
+import { listAt } from './fields.ts'
+import { isReady } from './pods.ts'
+
+/** The annotation that parts on nodes see as a file. */
+const leaveAnnotation = 'networkservicemesh.io/leave'
+const partLabel = 'app.kubernetes.io/component'
+const kinds = ['networkserviceendpoints', 'networkservices'] as const
+
+export interface LeaveOptions {
+  /** Calls into the cluster; its namespace is the installation's. */
+  readonly client: ApiClient
+  readonly terminal: Pick<Terminal, 'step' | 'note'>
+  readonly signal: AbortSignal
+  /** Namespace that a test of the chart may have left. */
+  readonly testNamespace?: string | undefined
+  /** How long to wait for forwarders, and then for the registry. */
+  readonly waitMs: number
+  /** Time between two looks; default 1 s. */
+  readonly lookMs?: number
+}
+
+/**
+ * What an uninstallation cannot do by deleting objects: takes the interfaces out of pods, and the endpoints out of the registry.
+ * What does not work is told, and the rest is done: nothing here is worth keeping an installation for.
+ */
+export async function leaveCluster(options: LeaveOptions): Promise<void> {
+  const { terminal } = options
+  const tasks: readonly (readonly [what: string, task: () => Promise<string>])[] = [
+    ['interfaces are removed from pods', async () => emptyPods(options)],
+    ['the registry ends', async () => endRegistry(options)],
+    ['what was registered is deleted', async () => deleteRegistered(options)],
+    ...testTask(options),
+  ]
+  for (const [what, task] of tasks) {
+    try {
+      const fault = await task()
+      if (fault === '') terminal.step(what)
+      else terminal.note(`${what}: ${fault}`)
+    } catch (err) {
+      terminal.note(`${what}: ${NsmError.from(err).message}`)
+    }
+  }
+}
+
+function testTask({
+  client,
+  testNamespace,
+}: LeaveOptions): readonly (readonly [string, () => Promise<string>])[] {
+  if (testNamespace === undefined) return []
+  const remove = async (): Promise<string> => {
+    await removeNamespace(client, testNamespace)
+    return ''
+  }
+  return [[`namespace ${testNamespace} is removed`, remove]]
+}
+
+/** With all that is in it; none there is no fault. */
+export async function removeNamespace(client: ApiClient, name: string): Promise<void> {
+  await client.delete(`/api/v1/namespaces/${name}`).catch(unlessGone)
+}
+
+/** Forwarders say by not being ready any more that they have left. Agents stay for as long as pods have volumes of theirs. */
+async function emptyPods(options: LeaveOptions): Promise<string> {
+  const { client } = options
+  const patch = { metadata: { annotations: { [leaveAnnotation]: 'true' } } }
+  for (const pod of await podsOf(options, 'forwarder', 'agent'))
+    await client
+      .patch(`/api/v1/namespaces/${client.namespace}/pods/${pod.metadata.name ?? ''}`, patch, 'merge')
+      .catch(unlessGone)
+  const ready = async (): Promise<readonly KubernetesObject[]> =>
+    (await podsOf(options, 'forwarder')).filter(isReady)
+  const left = await untilNone(options, ready)
+  return left.length === 0 ? '' : `these did not answer in time: ${namesOf(left)}`
+}
+
+/** It would write again what is deleted next. */
+async function endRegistry(options: LeaveOptions): Promise<string> {
+  const { client } = options
+  await client.delete(`/apis/apps/v1/namespaces/${client.namespace}/deployments/registry`).catch(unlessGone)
+  const left = await untilNone(options, async () => podsOf(options, 'registry'))
+  return left.length === 0 ? '' : `still there: ${namesOf(left)}`
+}
+
+/** Of the installation's namespace: what people made elsewhere is theirs. */
+async function deleteRegistered({ client }: LeaveOptions): Promise<string> {
+  for (const kind of kinds) {
+    const path = `/apis/networkservicemesh.io/v1/namespaces/${client.namespace}/${kind}`
+    const found = await client.get(path)
+    for (const { metadata } of listAt(found, 'items') as KubernetesObject[])
+      await client.delete(`${path}/${metadata.name ?? ''}`).catch(unlessGone)
+  }
+  return ''
+}
+
+async function podsOf(
+  { client }: LeaveOptions,
+  ...parts: readonly string[]
+): Promise<readonly KubernetesObject[]> {
+  const query = new URLSearchParams({ labelSelector: 'app.kubernetes.io/name=nsm' }).toString()
+  const found = await client.get(`/api/v1/namespaces/${client.namespace}/pods?${query}`)
+  const pods = listAt(found, 'items') as KubernetesObject[]
+  return pods.filter(({ metadata }) => parts.includes(metadata.labels?.[partLabel] ?? ''))
+}
+
+/** Looks until there are none, or the time is over; answers what is left. */
+async function untilNone(
+  { signal, waitMs, lookMs = 1_000 }: LeaveOptions,
+  look: () => Promise<readonly KubernetesObject[]>,
+): Promise<readonly KubernetesObject[]> {
+  const end = Date.now() + waitMs
+  for (;;) {
+    const left = await look()
+    if (left.length === 0 || Date.now() >= end) return left
+    await pause(lookMs, undefined, { signal })
+  }
+}
+
+function unlessGone(reason: unknown): void {
+  const err = NsmError.from(reason)
+  if (err.code !== 'NOT_FOUND') throw err
+}
+
+function namesOf(pods: readonly KubernetesObject[]): string {
+  return pods.map(({ metadata }) => metadata.name ?? '').join(', ')
+}

@@ -1,0 +1,103 @@
+import { leaveCluster } from '@nsm/cli/cluster/leave.js'
+import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
+import t, { type Test } from 'tap'
+import { serverAndClient } from '../../kit/api-client.ts'
+import { status } from '../../kit/api-server.ts'
+
+const namespace = 'nsm-system'
+const pods = '/api/v1/pods'
+const deployments = '/apis/apps/v1/deployments'
+const endpoints = '/apis/networkservicemesh.io/v1/networkserviceendpoints'
+const services = '/apis/networkservicemesh.io/v1/networkservices'
+
+const named = (name: string, where = namespace): KubernetesObject => ({
+  metadata: { name, namespace: where },
+})
+
+/** A pod of the mesh that is ready, or not. */
+function podOf(part: string, name: string, ready = true): KubernetesObject {
+  const labels = { 'app.kubernetes.io/name': 'nsm', 'app.kubernetes.io/component': part }
+  const conditions = [{ type: 'Ready', status: ready ? 'True' : 'False' }]
+  return { metadata: { name, namespace, labels }, status: { conditions } }
+}
+
+async function installation(t: Test) {
+  const { server, client } = await serverAndClient(t)
+  const { store } = server
+  for (const pod of [podOf('forwarder', 'f-1'), podOf('forwarder', 'f-2', false), podOf('agent', 'a-1')])
+    store.put(pods, pod)
+  store.put(pods, podOf('registry', 'r-1'))
+  store.put(pods, { ...named('other'), status: { conditions: [{ type: 'Ready', status: 'True' }] } })
+  store.put(deployments, named('registry'))
+  store.put(endpoints, named('nse-1'))
+  store.put(services, named('web'))
+  store.put(services, named('mine', 'demo'))
+  const said: string[] = []
+  const terminal = {
+    step: (text: string) => void said.push(`ok ${text}`),
+    note: (text: string) => void said.push(text),
+  }
+  const leave = (testNamespace?: string) =>
+    leaveCluster({
+      client,
+      terminal,
+      signal: new AbortController().signal,
+      waitMs: 2_000,
+      lookMs: 5,
+      testNamespace,
+    })
+  return { server, store, said, leave }
+}
+
+t.test('forwarders leave, the registry ends, and what it has written goes', async (t) => {
+  const { server, store, said, leave } = await installation(t)
+  store.put('/api/v1/namespaces', { metadata: { name: 'nsm-test' } })
+  server.intercept = ({ method, path }) => {
+    if (method === 'PATCH' && path.endsWith('/f-1'))
+      setTimeout(() => store.put(pods, podOf('forwarder', 'f-1', false)), 20)
+    if (method === 'DELETE' && path.endsWith('/deployments/registry'))
+      setTimeout(() => store.remove(pods, namespace, 'r-1'), 20)
+    return false
+  }
+  await leave('nsm-test')
+  t.same(said, [
+    'ok interfaces are removed from pods',
+    'ok the registry ends',
+    'ok what was registered is deleted',
+    'ok namespace nsm-test is removed',
+  ])
+  const annotated = server.calls.filter(({ method }) => method === 'PATCH')
+  t.same(
+    annotated.map(({ path }) => path.split('/').at(-1)),
+    ['a-1', 'f-1', 'f-2'],
+  )
+  t.same(annotated[0]?.body, { metadata: { annotations: { 'networkservicemesh.io/leave': 'true' } } })
+  t.same(store.list(endpoints, undefined), [])
+  t.same(
+    store.list(services, undefined).map(({ metadata }) => metadata.name),
+    ['mine'],
+    'what people made elsewhere is theirs',
+  )
+  t.equal(store.get('/api/v1/namespaces', undefined, 'nsm-test'), undefined)
+  // Its pod is gone before the first object is deleted.
+  const deletes = server.calls
+    .filter(({ method }) => method === 'DELETE')
+    .map(({ path }) => path.split('/').at(-1))
+  t.same(deletes, ['registry', 'nse-1', 'web', 'nsm-test'])
+})
+
+t.test('what does not work is told, and the rest is done', async (t) => {
+  const { server, store, said, leave } = await installation(t)
+  store.remove(pods, namespace, 'r-1')
+  store.remove(deployments, namespace, 'registry')
+  server.intercept = ({ method, path }, res) => {
+    if (method !== 'GET' || !path.endsWith('/networkserviceendpoints')) return false
+    status(res, 403, 'Forbidden', 'not allowed')
+    return true
+  }
+  await leave()
+  t.equal(said[0], 'interfaces are removed from pods: these did not answer in time: f-1')
+  t.equal(said[1], 'ok the registry ends', 'it was gone already')
+  t.match(said[2], /^what was registered is deleted: .*not allowed/)
+  t.equal(said.length, 3)
+})
