@@ -1,9 +1,11 @@
 import { Command } from 'commander'
 import { version } from '@nsm/sdk/process/version.js'
+import { machineCheckCommand } from './check.ts'
 import type { Context } from './context.ts'
 import { daemonCommand } from './daemon.ts'
 import { downCommand } from './down.ts'
 import { inspectCommands } from './inspect.ts'
+import { leaveCommands } from './leave.ts'
 import { objectCommands } from './objects.ts'
 import { pingCommand } from './ping.ts'
 import { quickstartCommand } from './quickstart.ts'
@@ -19,6 +21,7 @@ export function meshProgram(context: Context): Command {
       'after',
       `
 Examples:
+  nsm check                                whether this machine has what a mesh needs
   nsm up -d -f examples/quickstart         start a mesh with pods, in the background
   nsm status                               every connection, and what is wrong with it
   nsm status client-1                      one pod, hop by hop
@@ -32,11 +35,13 @@ A mesh needs root and Linux; \`nsm COMMAND --help\` has the options.`,
     .enablePositionalOptions()
     .exitOverride()
   quickstartCommand(program, context)
+  machineCheckCommand(program, context)
   upCommand(program, context)
   objectCommands(program, context)
   inspectCommands(program, context)
   resolveCommand(program, context)
   pingCommand(program, context)
+  leaveCommands(program, context)
   downCommand(program, context)
   daemonCommand(program, context)
   return program
