@@ -26,12 +26,14 @@ export class CommandError extends Error {
   }
 }
 
-/** Runs a program to its end and answers its standard output. @throws CommandError when it fails. */
+/** Runs a program to its end, or to the end of this process, and answers its output. @throws CommandError when it fails. */
 export async function run(argv: readonly string[], options: RunOptions = {}): Promise<string> {
-  const [program = '', ...args] = argv
   const { input, inputFile, ...rest } = options
   const source = inputFile === undefined ? undefined : openSync(inputFile, 'r')
-  const child = spawn(program, args, { ...rest, stdio: [source ?? 'pipe', 'pipe', 'pipe'] })
+  const child = spawn('setpriv', ['--pdeathsig=KILL', '--', ...argv], {
+    ...rest,
+    stdio: [source ?? 'pipe', 'pipe', 'pipe'],
+  })
   if (source !== undefined) closeSync(source)
   const out: Buffer[] = []
   const err: Buffer[] = []

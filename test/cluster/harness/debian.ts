@@ -24,6 +24,7 @@ const commands = {
   ip: 'iproute2',
   nsenter: 'util-linux',
   openssl: 'openssl',
+  setpriv: 'util-linux',
   sysctl: 'procps',
   tar: 'tar',
   unshare: 'util-linux',

@@ -27,14 +27,20 @@ export interface UpOptions {
 
 /** Brings a cluster up, after removing what a run that was killed has left of it. Does nothing when it is up. */
 export async function up(options: UpOptions): Promise<Layout> {
-  const { name, nodes, minor = '1.37', progress } = options
+  const { name, minor = '1.37', progress } = options
   const tools = await openTools(progress, minor)
+  const onWait = (): void => progress.say(`another process works on cluster ${name}: waiting for it`)
+  return exclusive(`cluster-${name}`, onWait, async () => make(options, tools))
+}
+
+async function make(options: UpOptions, tools: Tools): Promise<Layout> {
+  const { name, nodes, minor = '1.37', progress } = options
   const known = readState(name)
   if (known?.ready === true) {
     progress.say(`cluster ${name} is up already`)
     return layoutOfState(known)
   }
-  if (known !== undefined) await progress.step(`removed what was left of ${name}`, async () => down(name))
+  if (known !== undefined) await progress.step(`removed what was left of ${name}`, async () => remove(name))
   const state = await exclusive(
     'range',
     () => undefined,
@@ -118,6 +124,14 @@ async function apply(layout: Layout, tools: Tools, objects: readonly unknown[]):
 
 /** Ends a cluster and removes all of it: processes, namespaces with the mounts in them, control groups, files. */
 export async function down(name: string): Promise<void> {
+  await exclusive(
+    `cluster-${name}`,
+    () => undefined,
+    async () => remove(name),
+  )
+}
+
+async function remove(name: string): Promise<void> {
   const state = readState(name)
   if (state === undefined) return
   const layout = layoutOfState(state)

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import path from 'node:path'
-import { runOnTerminal } from './command.ts'
+import { run } from './command.ts'
+import { exclusive } from './exclusive.ts'
 import type { Layout } from './layout.ts'
 import { importImages } from './node.ts'
 import type { Progress } from './progress.ts'
@@ -15,17 +16,20 @@ export interface LoadOptions {
 /** Builds the images of all parts and gives them to each node of the cluster. @throws when they cannot be built. */
 export async function loadImages({ layout, tag, progress }: LoadOptions): Promise<void> {
   const tools = await openTools(progress)
-  await progress.step('images built', async () => {
-    const status = await runOnTerminal([path.join(checkout, 'scripts/images'), '--tag', tag])
-    if (status !== 0) throw new Error(`scripts/images ended with status ${status}`)
-  })
-  const folder = path.join(checkout, 'build/images')
-  const archives = (await readdir(folder)).filter((file) => file.endsWith('.tar')).sort()
-  await progress.step(`${archives.length} images on ${layout.nodes.length} nodes`, async () => {
-    await Promise.all(
-      layout.nodes.map(async (node) => {
-        for (const archive of archives) await importImages(node, tools, path.join(folder, archive))
-      }),
-    )
+  const folder = path.join(layout.folder, 'parts')
+  const onWait = (): void => progress.say('another process builds the images: waiting for it')
+  await exclusive('images', onWait, async () => {
+    await progress.step(`images built, tag ${tag}`, async () => {
+      await run(['node', path.join(checkout, 'scripts/bundle.mjs')], { cwd: checkout })
+      await run([path.join(checkout, 'scripts/images'), '--tag', tag, '--out', folder], { cwd: checkout })
+    })
+    const archives = (await readdir(folder)).filter((file) => file.endsWith('.tar')).sort()
+    await progress.step(`${archives.length} images on ${layout.nodes.length} nodes`, async () => {
+      await Promise.all(
+        layout.nodes.map(async (node) => {
+          for (const archive of archives) await importImages(node, tools, path.join(folder, archive))
+        }),
+      )
+    })
   })
 }

@@ -116,18 +116,23 @@ function isBooted(node: NodeLayout): boolean {
   return init !== undefined && readFileSync(`/proc/${init}/comm`, 'utf8').trim() === 'pause'
 }
 
-const isReady = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+const readiness = ['status', 'lastHeartbeatTime']
+  .map((field) => `{.status.conditions[?(@.type=="Ready")].${field}}`)
+  .join(' ')
 
 /** Starts what makes the booted node a part of the cluster, and waits until it is Ready. */
 export async function joinNode(layout: Layout, node: NodeLayout, tools: Tools): Promise<void> {
+  const begin = Date.now()
   const daemons = nodeDaemons(layout, node, tools)
   const kubectl = [...tools.component('kubectl'), '--kubeconfig', layout.kubeconfig]
   await startDaemon(daemons.kubelet)
   await startDaemon(daemons.kubeProxy)
-  await daemonReady(
-    daemons.kubelet,
-    async () => (await run([...kubectl, 'get', 'node', node.name, '-o', isReady])) === 'True',
-  )
+  await daemonReady(daemons.kubelet, async () => {
+    const said = await run([...kubectl, 'get', 'node', node.name, '-o', `jsonpath=${readiness}`])
+    const [status, heartbeat = ''] = said.split(' ')
+    // What it said before it was off does not count. Kubernetes' times are whole seconds.
+    return status === 'True' && Date.parse(heartbeat) > begin - 1_000
+  })
   if (!isRunning(daemons.kubeProxy))
     throw new Error(`${daemons.kubeProxy.name} has ended: see ${daemons.kubeProxy.log}`)
 }
