@@ -213,7 +213,7 @@ t.test(
     const [before] = await bundles()
     await client.patch(secret, [{ op: 'remove', path: '/data' }], 'json')
     await until('there is another bundle', async () => (await bundles()).every((one) => one !== before))
-    let made = 0
+    let [made, tried] = [0, 0]
     await until('pods are injected ten times in turn', async () => {
       const pod = podOf(`new-authority-${tried++}`, { [key]: url })
       made = await make('own', pod).then(
