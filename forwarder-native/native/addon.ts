@@ -30,6 +30,8 @@ export interface Addon {
   ownNetns(): Answer<number>
   createNetns(): Promise<Answer<number>>
   peerCredentials(socketFd: number): Answer<PeerCredentials>
+  /** `kernel`: 0 = as it is, 2 = as before 6.5. */
+  peerIsAlive(socketFd: number, kernel: number): Answer<boolean>
   /** `kernel`: 0 = as it is, 1 = as before 6.11, 2 = as before 6.5. */
   peerNetns(socketFd: number, kernel: number): Promise<Answer<number>>
   createVeth(pair: VethPair): Promise<Answer<boolean>>

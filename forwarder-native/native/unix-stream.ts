@@ -77,6 +77,14 @@ export class UnixSocket extends Duplex {
     this.#received.forget(dev, inode)
   }
 
+  /**
+   * Whether the process that opened the other end has not ended; a later one that has its number is not taken for it (before kernel 6.5:
+   * from the first time of asking on). Needs no rights.
+   */
+  peerIsAlive(): boolean {
+    return !this.destroyed && unwrap(addon().peerIsAlive(this.fd, 0))
+  }
+
   /** The network namespace of the process at the other end; the caller closes it. */
   async peerNetns(): Promise<number> {
     if (this.destroyed) throw new Error('the socket is closed')

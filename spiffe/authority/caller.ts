@@ -5,6 +5,8 @@ import type { Duplex } from 'node:stream'
 /** An accepted connection on a unix socket, with what the kernel knows of its other end. */
 export interface CallerSocket extends Duplex {
   readonly peerCredentials: { readonly pid: number; readonly uid: number; readonly gid: number }
+  /** Whether the process that opened the connection has not ended; a later one that has its number is another. */
+  peerIsAlive(): boolean
   /** A descriptor of the caller's network namespace, to be closed here; rejects where the kernel cannot tell. */
   peerNetns(): Promise<number>
 }
@@ -30,8 +32,8 @@ export function callerOf(socket: CallerSocket): () => Promise<Caller> {
   const first = startTimeOf(pid)
   const isSame = async (): Promise<boolean> => {
     const [began, now] = [await first, await startTimeOf(pid)]
-    // The namespace comes through a descriptor of the very process that connected, where the kernel has those, and is not there after its end.
-    return began !== undefined && began === now && (await netnsInodeOf(socket)) !== undefined
+    // Old kernels know a peer by its number alone: that the number has been one process' since it connected makes up for most of that.
+    return began !== undefined && began === now && socket.peerIsAlive()
   }
   return async () => ({ pid, uid, gid, netnsInode: await netnsInodeOf(socket), isSame })
 }

@@ -21,7 +21,9 @@ export function nodeListen(credentials: () => Credentials = () => ({ pid: 1, uid
   return async (socketPath, _options, onConnection) => {
     const server = net.createServer((socket) => {
       const peerNetns = async (): Promise<number> => Promise.reject(new Error('not known'))
-      onConnection(Object.assign(socket, { peerCredentials: credentials(), peerNetns }))
+      onConnection(
+        Object.assign(socket, { peerCredentials: credentials(), peerNetns, peerIsAlive: () => true }),
+      )
     })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { addon, unwrap } from '@nsm/native/addon.js'
 import { listenUnix, type UnixSocket } from '@nsm/native/unix-socket.js'
 import { startAuthority } from '@nsm/spiffe/authority/authority.js'
 import { callerOf, type Caller } from '@nsm/spiffe/authority/caller.js'
@@ -70,9 +71,11 @@ t.test(
     const caller = await callerOf(socket)()
     t.equal(caller.pid, opener.pid)
     t.ok(await caller.isSame())
+    for (const kernel of [0, 2]) t.ok(unwrap(addon().peerIsAlive(socket.fd, kernel)), `way ${kernel}`)
     opener.stdin.write('end\n')
     await once(opener, 'exit')
     t.notOk(await caller.isSame())
+    for (const kernel of [0, 2]) t.notOk(unwrap(addon().peerIsAlive(socket.fd, kernel)), `way ${kernel}`)
     t.notOk(socket.readableEnded, 'the connection itself goes on')
   },
 )

@@ -64,6 +64,13 @@ pub fn peer_credentials(socket: i32) -> Answer<PeerCredentials> {
     }))
 }
 
+/// `kernel`: 0 = as it is, 2 = as before 6.5.
+#[napi(catch_unwind)]
+pub fn peer_is_alive(socket: i32, kernel: u32) -> Answer<bool> {
+    let kernel = if kernel == 0 { Kernel::Present } else { Kernel::Before6_5 };
+    answer(peer::is_alive(socket, kernel))
+}
+
 /// `kernel`: 0 = as it is, 1 = as before 6.11, 2 = as before 6.5.
 #[napi(catch_unwind)]
 pub fn peer_netns(env: &Env, socket: i32, kernel: u32) -> napi::Result<Object<'_>> {

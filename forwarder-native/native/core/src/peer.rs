@@ -46,6 +46,29 @@ pub fn netns(socket: RawFd, kernel: Kernel) -> Outcome<OwnedFd> {
     through_pidfd(pidfd.as_raw_fd())
 }
 
+/// Whether the process that opened the other end has not ended. Whoever got its number later is not taken for it; before kernel 6.5
+/// that holds only from the moment of asking on.
+pub fn is_alive(socket: RawFd, kernel: Kernel) -> Outcome<bool> {
+    let ended = |failure: &Failure| [libc::ESRCH, libc::EINVAL].contains(&failure.errno);
+    let pidfd = match peer_pidfd(socket) {
+        Ok(pidfd) if kernel != Kernel::Before6_5 => Ok(pidfd),
+        Err(failure) if failure.errno != libc::ENOPROTOOPT => Err(failure),
+        _ => pidfd_of_credentials(socket),
+    };
+    let pidfd = match pidfd {
+        Ok(pidfd) => pidfd,
+        Err(failure) if ended(&failure) => return Ok(false),
+        Err(failure) => return Err(failure),
+    };
+    let mut end = libc::pollfd { fd: pidfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live value, and no wait.
+    match unsafe { libc::poll(&raw mut end, 1, 0) } {
+        0 => Ok(true),
+        1 => Ok(false),
+        _ => Err(Failure::last("poll", "process of the peer")),
+    }
+}
+
 fn peer_pidfd(socket: RawFd) -> Outcome<OwnedFd> {
     let mut fd: RawFd = -1;
     option(socket, SO_PEERPIDFD, "SO_PEERPIDFD", &mut fd)?;
@@ -89,6 +112,10 @@ mod tests {
             assert_eq!(Netns::acquire(found.as_raw_fd()).unwrap().key().unwrap(), mine, "{kernel:?}");
         }
         assert_eq!(credentials(one.as_raw_fd()).unwrap().pid, std::process::id() as i32);
+        for kernel in [Kernel::Present, Kernel::Before6_5] {
+            assert!(is_alive(one.as_raw_fd(), kernel).unwrap(), "{kernel:?}");
+            assert_eq!(is_alive(-1, kernel).unwrap_err().errno, libc::EBADF);
+        }
         assert_eq!(credentials(-1).unwrap_err().errno, libc::EBADF);
     }
 }
