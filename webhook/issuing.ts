@@ -13,7 +13,7 @@ export interface AuthorityPair {
 const hourMs = 3_600_000
 export const dayMs: number = 24 * hourMs
 const caLifeMs = 365 * dayMs
-export const leafLifeMs: number = dayMs
+export const leafLifeMs: number = 24 * hourMs
 /** Clocks of others may be behind. */
 export const skewMs: number = hourMs
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
