@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises'
 import { isIP } from 'node:net'
 import { networkInterfaces } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { native } from '@nsm/native/native.js'
 import { NsmError } from '@nsm/sdk/errors.js'
@@ -11,43 +13,79 @@ export interface Echo {
   ping(source: string, destination: string, timeoutMs: number): Promise<number | undefined>
   /** Addresses by interface name. */
   interfaces(): NodeJS.Dict<readonly { readonly address: string; readonly family: string }[]>
+  /** Text of `/proc/net/route`. */
+  routes(): Promise<string>
 }
 
 const machine: Echo = {
   ping: async (source, destination, timeoutMs) => native.ping(source, destination, timeoutMs),
   interfaces: networkInterfaces,
+  routes: async () => readFile('/proc/net/route', 'latin1'),
 }
 
 interface Given {
   readonly count: string
+  readonly interval: string
   readonly timeout: string
   readonly interface?: string
 }
 
 /** `nsm ping`: whether packets pass, from images that hold no other program. Exit code 1 when none came back. */
 export function pingCommand(program: Command, context: Context, echo: Echo = machine): void {
-  const { terminal, signal } = context
+  const { terminal } = context
   program
     .command('ping')
-    .description('send echo requests to an address, as ping does: nsm ping -I nsm-1 172.16.1.96')
-    .argument('<address>', 'IPv4 or IPv6 address')
-    .option('-c, --count <number>', 'how many', '4')
+    .description('send echo requests as ping does: nsm ping -I nsm-1, or nsm ping 172.16.1.96')
+    .argument('[address]', 'IPv4 or IPv6 address; none = the other end of the interface')
+    .option('-c, --count <number>', 'how many; 0 = until it is stopped', '4')
+    .option('-i, --interval <seconds>', 'time between two', '1')
     .option('-I, --interface <name>', 'interface whose address is the source')
     .option('-W, --timeout <seconds>', 'how long to wait for each answer', '1')
-    .action(async (address: string, given: Given) => {
-      const source = sourceOf(echo, address, given.interface)
-      const [count, seconds] = [numberOf('--count', given.count), numberOf('--timeout', given.timeout)]
-      let answers = 0
-      for (let sent = 1; sent <= count && !signal.aborted; sent++) {
-        const ms = await echo.ping(source, address, seconds * 1_000)
-        if (ms !== undefined) answers++
+    .action(async (given: string | undefined, options: Given) => {
+      const address = given ?? (await otherEnd(echo, options.interface))
+      const source = sourceOf(echo, address, options.interface)
+      const { sent, answers } = await series(context, options, async (timeoutMs) => {
+        const ms = await echo.ping(source, address, timeoutMs)
         terminal.out(
           `${address} ${ms === undefined ? 'did not answer' : `answered in ${ms.toFixed(2)} ms`}\n`,
         )
-      }
-      terminal.out(`${answers} of ${count} answered\n`)
+        return ms !== undefined
+      })
+      terminal.out(`${answers} of ${sent} answered\n`)
       if (answers === 0) context.exit(1)
     })
+}
+
+async function series(
+  { signal }: Context,
+  options: Given,
+  once: (timeoutMs: number) => Promise<boolean>,
+): Promise<{ readonly sent: number; readonly answers: number }> {
+  const count = numberOf('--count', options.count, 0)
+  const intervalMs = numberOf('--interval', options.interval, 1) * 1_000
+  const timeoutMs = numberOf('--timeout', options.timeout, 1) * 1_000
+  let [sent, answers] = [0, 0]
+  for (;;) {
+    sent++
+    if (await once(timeoutMs)) answers++
+    if (sent === count || signal.aborted) break
+    await pause(intervalMs, undefined, { signal }).catch(() => undefined)
+    if (signal.aborted) break
+  }
+  return { sent, answers }
+}
+
+/** Where the interface's route to a single address leads. */
+async function otherEnd(echo: Echo, name: string | undefined): Promise<string> {
+  if (name === undefined) throw new NsmError('INVALID_ARGUMENT', 'either an address or -I must be given')
+  const rows = (await echo.routes()).split('\n').map((line) => line.split(/\s+/))
+  const found = rows.find(([device, , , , , , , mask]) => device === name && mask === 'FFFFFFFF')?.[1]
+  if (found === undefined)
+    throw new NsmError(
+      'NOT_FOUND',
+      `interface ${name} has no route to a single IPv4 address: give the address`,
+    )
+  return [...Buffer.from(found, 'hex').reverse()].join('.')
 }
 
 /** The address of that interface that can reach the destination; without a name, whatever the routes say. */
@@ -62,8 +100,8 @@ function sourceOf(echo: Echo, destination: string, name: string | undefined): st
   return own.address
 }
 
-function numberOf(option: string, text: string): number {
+function numberOf(option: string, text: string, least: number): number {
   const number = Number(text)
-  if (Number.isInteger(number) && number >= 1 && number <= 3_600) return number
-  throw new NsmError('INVALID_ARGUMENT', `${option} must be a number from 1 to 3600, not ${text}`)
+  if (Number.isInteger(number) && number >= least && number <= 86_400) return number
+  throw new NsmError('INVALID_ARGUMENT', `${option} must be a number from ${least} to 86400, not ${text}`)
 }

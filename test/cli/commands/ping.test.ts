@@ -15,7 +15,11 @@ interface Run {
 }
 
 /** Runs `nsm ping` on a machine whose echoes are given. */
-async function ping(args: readonly string[], echoes: readonly (number | undefined)[] = []): Promise<Run> {
+async function ping(
+  args: readonly string[],
+  echoes: readonly (number | undefined)[] = [],
+  stop = new AbortController(),
+): Promise<Run> {
   const texts: string[] = []
   const asked: [string, string, number][] = []
   let code = 0
@@ -23,7 +27,7 @@ async function ping(args: readonly string[], echoes: readonly (number | undefine
   const context: Context = {
     terminal: { out, step: out, note: out, title: out, paint: (text) => text },
     program: '',
-    signal: new AbortController().signal,
+    signal: stop.signal,
     exit: (given) => {
       code = given
     },
@@ -31,6 +35,7 @@ async function ping(args: readonly string[], echoes: readonly (number | undefine
   const echo: Echo = {
     ping: async (...call) => {
       asked.push(call)
+      if (asked.length === echoes.length) setImmediate(() => stop.abort())
       return echoes[asked.length - 1]
     },
     interfaces: () => ({
@@ -41,6 +46,14 @@ async function ping(args: readonly string[], echoes: readonly (number | undefine
         { address: '2001:db8::1', family: 'IPv6' },
       ],
     }),
+    routes: async () =>
+      [
+        'Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT',
+        'eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0',
+        'nsm-1\t000010AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0',
+        'nsm-1\t600110AC\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0',
+        '',
+      ].join('\n'),
   }
   const program = new Command('nsm').exitOverride()
   pingCommand(program, context, echo)
@@ -49,7 +62,7 @@ async function ping(args: readonly string[], echoes: readonly (number | undefine
 }
 
 t.test('says of each echo whether it came back', async (t) => {
-  const { text, code, asked } = await ping(['-c', '3', '172.16.1.96'], [0.123, undefined, 4])
+  const { text, code, asked } = await ping(['-c', '3', '-i', '1', '172.16.1.96'], [0.123, undefined, 4])
   t.equal(
     text,
     '172.16.1.96 answered in 0.12 ms\n172.16.1.96 did not answer\n172.16.1.96 answered in 4.00 ms\n2 of 3 answered\n',
@@ -61,8 +74,21 @@ t.test('says of each echo whether it came back', async (t) => {
   )
 })
 
+t.test('goes on until it is stopped', async (t) => {
+  const { text, code } = await ping(['-c', '0', '172.16.1.96'], [1, 2])
+  t.match(text, /2 of 2 answered\n$/)
+  t.equal(code, 0)
+})
+
+t.test('finds the other end of an interface by its route', async (t) => {
+  const { asked } = await ping(['-c', '1', '-I', 'nsm-1'], [1])
+  t.strictSame(asked, [['172.16.1.97', '172.16.1.96', 1_000]])
+  await t.rejects(ping(['-I', 'eth0']), { message: /eth0 has no route to a single IPv4 address/ })
+  await t.rejects(ping([]), { message: 'either an address or -I must be given' })
+})
+
 t.test('fails when nothing came back', async (t) => {
-  const { text, code } = await ping(['-c', '2', '::1'])
+  const { text, code } = await ping(['-c', '2', '::1'], [undefined, undefined, undefined])
   t.equal(code, 1)
   t.match(text, '0 of 2 answered')
 })
@@ -78,8 +104,11 @@ t.test('names what is wrong', async (t) => {
   await t.rejects(ping(['example.org']), { message: '"example.org" must be an IPv4 or IPv6 address' })
   await t.rejects(ping(['-I', 'nsm-9', '10.0.0.1']), { message: 'there is no interface nsm-9' })
   await t.rejects(ping(['-I', 'lo', '::1']), { message: 'interface lo has no IPv6 address' })
-  await t.rejects(ping(['-c', '0', '10.0.0.1']), {
-    message: '--count must be a number from 1 to 3600, not 0',
+  await t.rejects(ping(['-c', '-1', '10.0.0.1']), {
+    message: '--count must be a number from 0 to 86400, not -1',
+  })
+  await t.rejects(ping(['-i', '0', '10.0.0.1']), {
+    message: '--interval must be a number from 1 to 86400, not 0',
   })
 })
 
