@@ -59,7 +59,8 @@ export function caller(options: CallerOptions): Caller {
       const err = statusError(nameOf(call), status, await textOf(response, maxErrorBytes, host))
       const waitMs = patience(status, response.headers['retry-after'])
       if (status === 401 && !wasUnauthorized) wasUnauthorized = true
-      else if (waitMs === undefined || tries === maxTries) throw err
+      // A version that isn't known comes with Retry-After, too: who asks can do better than wait.
+      else if (waitMs === undefined || tries === maxTries || err.code === 'OUT_OF_RANGE') throw err
       else await waited(waitMs, signal, err)
     }
   }

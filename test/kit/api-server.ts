@@ -151,7 +151,7 @@ function tooLarge(res: ServerResponse): void {
     message: 'Too large resource version',
     details,
   }
-  res.writeHead(504, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  res.writeHead(504, { 'content-type': 'application/json', 'retry-after': '1' }).end(JSON.stringify(body))
 }
 
 interface Place {

@@ -122,6 +122,16 @@ t.test('one that says so longer than there is time', async (t) => {
   await t.rejects(client.get('/api'), { code: 'RESOURCE_EXHAUSTED', message: /later/ })
 })
 
+t.test('a version that the server has not reached is told at once', async (t) => {
+  const { server, client } = await serverAndClient(t)
+  const query = 'resourceVersion=999999&resourceVersionMatch=NotOlderThan'
+  await t.rejects(client.get(`${path}?${query}`), {
+    code: 'OUT_OF_RANGE',
+    message: /Too large resource version/,
+  })
+  t.equal(server.calls.length, 1, 'though it asks for patience')
+})
+
 t.test('deadlines, aborts and the end of the client', async (t) => {
   const { server, client } = await serverAndClient(t, { timeoutMs: 200 })
   server.intercept = (call, res) => {
