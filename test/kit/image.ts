@@ -35,6 +35,21 @@ export interface Image {
   unpack(folder: string, layers?: readonly number[]): Promise<void>
 }
 
+interface Index {
+  readonly manifests: readonly [
+    {
+      readonly digest: string
+      readonly annotations: Readonly<Record<string, string>>
+      readonly platform: { readonly architecture: string }
+    },
+  ]
+}
+
+interface Manifest {
+  readonly config: { readonly digest: string }
+  readonly layers: readonly { readonly digest: string }[]
+}
+
 /** A folder that goes with the test. */
 export async function scratchFolder(t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'nsm-images-'))
@@ -56,29 +71,39 @@ export async function buildImages(...args: string[]): Promise<string> {
 
 /** The image in an archive of `scripts/images`, read the way containerd does: by its index. */
 export async function readImage(archive: string): Promise<Image> {
-  const member = (path: string): Promise<Buffer> =>
-    run('tar', ['-xOf', archive, path], { encoding: 'buffer', maxBuffer: 1e9 }).then(({ stdout }) => stdout)
-  const json = async <T>(path: string): Promise<T> => JSON.parse((await member(path)).toString()) as T
+  const members = membersOf(await readFile(archive))
+  const member = (path: string): Buffer => members.get(path) ?? Buffer.alloc(0)
+  const json = (path: string): unknown => JSON.parse(member(path).toString())
   const blob = (digest: string): string => `blobs/${digest.replace(':', '/')}`
-  const index = await json<{
-    manifests: [{ digest: string; annotations: Record<string, string>; platform: { architecture: string } }]
-  }>('index.json')
+  const index = json('index.json') as Index
   const [{ digest, annotations, platform }] = index.manifests
-  const manifest = await json<{ config: { digest: string }; layers: { digest: string }[] }>(blob(digest))
-  const { config } = await json<{ config: Record<string, unknown> }>(blob(manifest.config.digest))
+  const manifest = json(blob(digest)) as Manifest
+  const { config } = json(blob(manifest.config.digest)) as Pick<Image, 'config'>
   const layers = manifest.layers.map((layer) => layer.digest)
-  const plain = async (layer: number): Promise<Buffer> => gunzipSync(await member(blob(layers[layer] ?? '')))
+  const plain = (layer: number): Buffer => gunzipSync(member(blob(layers[layer] ?? '')))
   return {
     name: annotations['io.containerd.image.name'] ?? '',
     manifest: digest,
     architecture: platform.architecture,
     config,
     layers,
-    entries: async (layer) => entriesOf(await tar(['-tvf', '-'], await plain(layer))),
+    entries: async (layer) => entriesOf(await tar(['-tvf', '-'], plain(layer))),
     async unpack(folder, wanted = [...layers.keys()]) {
-      for (const layer of wanted) await tar(['-xpf', '-', '-C', folder], await plain(layer))
+      for (const layer of wanted) await tar(['-xpf', '-', '-C', folder], plain(layer))
     },
   }
+}
+
+/** Files of an uncompressed archive by their paths. */
+function membersOf(archive: Buffer): ReadonlyMap<string, Buffer> {
+  const found = new Map<string, Buffer>()
+  for (let at = 0; archive[at] !== undefined && archive[at] !== 0;) {
+    const [name = ''] = archive.toString('latin1', at, at + 100).split('\0')
+    const end = at + 512 + Number.parseInt(archive.toString('latin1', at + 124, at + 135), 8)
+    found.set(name, archive.subarray(at + 512, end))
+    at = Math.ceil(end / 512) * 512
+  }
+  return found
 }
 
 async function tar(args: readonly string[], input: Buffer): Promise<string> {
