@@ -84,7 +84,9 @@ export async function testApiServer(): Promise<TestApiServer> {
       return
     }
     res.writeHead(200, { 'content-type': 'application/json' }).flushHeaders()
-    const send = (event: object): void => void res.write(`${JSON.stringify(event)}\n`)
+    const send = (event: object): void => {
+      if (!res.writableEnded) res.write(`${JSON.stringify(event)}\n`)
+    }
     const tell = (event: StoredEvent): void => {
       const { object, type } = event
       if (event.collection !== collection || !isSelected(object, call.query)) return
