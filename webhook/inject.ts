@@ -142,6 +142,7 @@ function wanted(
     connectionName: connectionName(input),
     resources: withOverrides(settings.resources, overrides.resources),
     readinessProbe: settings.readinessProbe,
+    isRequired: overrides.isRequired,
   }
   const all = [...sidecars, ...others]
   const ports = freePorts(

@@ -9,8 +9,11 @@ export interface Overrides {
   /** Of the first sidecar. */
   readonly image: string | undefined
   readonly resources: Partial<Resources>
+  /** Whether the pod's containers wait until its connections are up. */
+  readonly isRequired: boolean
 }
 
+const requiredKey = 'networkservicemesh.io/required'
 const imageKey = 'networkservicemesh.io/sidecar-image'
 const resourceKeys: ReadonlyMap<string, keyof Resources> = new Map([
   ['networkservicemesh.io/sidecar-cpu-request', 'requestsCpu'],
@@ -39,7 +42,14 @@ export function overridesOf(
       `annotation ${key} ${fault}, not ${JSON.stringify(text.slice(0, 80))}`,
     )
   })
-  const known = [servicesKey, injectKey, imageKey, ...resourceKeys.keys()]
+  const required = annotations.get(requiredKey) ?? 'true'
+  if (required !== 'true' && required !== 'false') {
+    throw new InjectionError(
+      'invalid_override',
+      `annotation ${requiredKey} must be true or false, not ${JSON.stringify(required.slice(0, 80))}`,
+    )
+  }
+  const known = [servicesKey, injectKey, requiredKey, imageKey, ...resourceKeys.keys()]
   const warnings = [...annotations.keys()]
     .filter((key) => key.startsWith('networkservicemesh.io/') && !known.includes(key))
     .map((key) => {
@@ -48,7 +58,8 @@ export function overridesOf(
         ? `annotation ${key} means nothing`
         : `annotation ${key}: did you mean ${hint}?`
     })
-  return { overrides: { image, resources: Object.fromEntries(resources) }, warnings }
+  const isRequired = required === 'true'
+  return { overrides: { image, resources: Object.fromEntries(resources), isRequired }, warnings }
 }
 
 /** The operator's resources with a pod's own; a limit that the pod did not set follows its request. @throws InjectionError */

@@ -22,6 +22,8 @@ export interface ContainerInput {
   readonly connectionName: string
   readonly statusPort: number
   readonly resources: Resources
+  /** Whether the pod's other containers wait until all its connections are up. */
+  readonly isRequired: boolean
   /** Whether the pod is ready only while all its connections are up. */
   readonly readinessProbe: boolean
   /** More of the environment; NSM_ENVS win. */
@@ -92,15 +94,21 @@ export function resourcesOf({ requestsCpu, requestsMemory, limitsCpu, limitsMemo
 }
 
 /**
- * The first holds the next container back until all connections are up, for two minutes. Liveness is the event loop's alone:
+ * The first holds the next container back until all connections are up, for two minutes, if they are required. Liveness is the event loop's alone:
  * what happens to connections never restarts the sidecar.
  */
-function probes({ statusPort: port, readinessProbe }: ContainerInput): JsonObject {
+function probes({ statusPort: port, isRequired, readinessProbe }: ContainerInput): JsonObject {
   const connected = { httpGet: { path: '/readyz', port } }
+  const alive = { httpGet: { path: '/livez', port } }
   return {
-    startupProbe: { ...connected, periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 120 },
+    startupProbe: {
+      ...(isRequired ? connected : alive),
+      periodSeconds: 1,
+      timeoutSeconds: 1,
+      failureThreshold: 120,
+    },
     livenessProbe: {
-      httpGet: { path: '/livez', port },
+      ...alive,
       periodSeconds: 10,
       timeoutSeconds: 5,
       failureThreshold: 6,

@@ -62,3 +62,22 @@ t.test('images and the names of their containers', async (t) => {
   }
   for (const image of ['', 'a b', 'a/', '/a', 'a@sha256:1', 'x'.repeat(600)]) t.ok(imageFault(image), image)
 })
+
+t.test('without a word about a cluster nothing is asked of one', async (t) => {
+  t.match(webhookConfig.parse({ NSM_CONTAINER_IMAGES: 'x' }), {
+    namespacesFrom: undefined,
+    caSecret: undefined,
+    webhookConfiguration: undefined,
+    nativeSidecars: 'auto',
+    sockets: 'auto',
+    readinessGate: false,
+    readinessProbe: false,
+    drainMs: 0,
+  })
+  const env = { NSM_CONTAINER_IMAGES: 'x', NSM_SOCKETS: 'CSI', NSM_NATIVE_SIDECARS: 'false', NSM_DRAIN: '5s' }
+  t.match(webhookConfig.parse(env), { sockets: 'csi', nativeSidecars: 'false', drainMs: 5_000 })
+  t.throws(() => webhookConfig.parse({ ...env, NSM_NAMESPACES_FROM: 'etcd', NSM_SOCKETS: 'tcp' }), {
+    message:
+      'config: NSM_NAMESPACES_FROM must be one of api, file, none, not "etcd"; NSM_SOCKETS must be one of auto, csi, hostpath, not "tcp"',
+  })
+})
