@@ -2,11 +2,14 @@ import { connectionsOf } from '../cluster/connections.ts'
 import { whyNotInjected } from '../cluster/injection.ts'
 import { annotation, injectKey } from '../cluster/names.ts'
 import { asks, injected } from '../cluster/pods.ts'
-import { textAt } from '../cluster/fields.ts'
+import { textAt, timeAt } from '../cluster/fields.ts'
 import { connectionsIn } from '../output/connections.ts'
 import type { Check } from './check.ts'
 import type { Facts } from './facts.ts'
 import { count, fault, ok, some, warning, type Finding } from './finding.ts'
+
+/** How long the first connection of a pod may take before somebody should look. */
+const youngMs = 30_000
 
 /** Whether those who asked for connections have them. */
 export const podChecks: readonly Check[] = [
@@ -47,32 +50,38 @@ async function notInjected({ cluster, pods }: Facts): Promise<readonly Finding[]
   )
 }
 
-async function connections({ cluster, injectedPods }: Facts): Promise<readonly Finding[]> {
+async function connections({ cluster, injectedPods, nowMs }: Facts): Promise<readonly Finding[]> {
   const pods = (await injectedPods()).filter(({ phase }) => phase === 'Running' || phase === 'Pending')
   if (pods.length === 0) return [ok('no pod has a sidecar yet')]
   const { pods: answers, unasked } = await connectionsOf(cluster, pods)
-  const notUp = answers.flatMap((answer) => {
+  const missing = answers.flatMap((answer) => {
     const found = connectionsIn(answer.status)
     const bad = found.find((one) => one['state'] !== 'UP')
     const about = `${answer.namespace}/${answer.pod}`
     const hint = `kubectl nsm describe pod -n ${answer.namespace} ${answer.pod}`
-    if (bad !== undefined)
-      return [
-        fault(
-          `${about}: ${textAt(bad, 'networkService')} ${textAt(bad, 'state')}, ${textAt(bad, 'message')}`,
-          hint,
-        ),
-      ]
+    if (bad !== undefined) return [notUp(bad, about, { hint, nowMs })]
     if (found.length > 0 || answer.wanted?.every(({ state }) => state === 'UP') === true) return []
     return answer.error === '' ? [] : [fault(`${about}: ${answer.error}`, hint)]
   })
   const total = answers.reduce((sum, { status }) => sum + connectionsIn(status).length, 0)
   return [
-    ...(notUp.length === 0
+    ...(missing.length === 0
       ? [ok(`${count(pods.length, 'pod')} with ${count(total, 'connection')}, all up`)]
-      : notUp.slice(0, 10)),
+      : missing.slice(0, 10)),
     ...unasked
       .slice(0, 3)
       .map((reason) => warning(`connections are known by conditions and events only: ${reason}`)),
   ]
+}
+
+/** A pod that has just been made may still be connecting. */
+function notUp(
+  connection: Readonly<Record<string, unknown>>,
+  pod: string,
+  { hint, nowMs }: { readonly hint: string; readonly nowMs: number },
+): Finding {
+  const state = textAt(connection, 'state')
+  const text = `${pod}: ${textAt(connection, 'networkService')} ${state}, ${textAt(connection, 'message')}`
+  const isYoung = state === 'CONNECTING' && nowMs - (timeAt(connection, 'since') ?? 0) < youngMs
+  return isYoung ? warning(text, 'it has just begun') : fault(text, hint)
 }

@@ -85,7 +85,7 @@ async function otherEnd(echo: Echo, name: string | undefined): Promise<string> {
       'NOT_FOUND',
       `interface ${name} has no route to a single IPv4 address: give the address`,
     )
-  return [...Buffer.from(found, 'hex').reverse()].join('.')
+  return [...Buffer.from(found, 'hex').toReversed()].join('.')
 }
 
 /** The address of that interface that can reach the destination; without a name, whatever the routes say. */

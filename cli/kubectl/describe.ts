@@ -6,7 +6,7 @@ import { eventsIn } from '../cluster/events.ts'
 import { listAt, textAt } from '../cluster/fields.ts'
 import { inParallel } from '../cluster/in-parallel.ts'
 import { withSidecar } from '../cluster/injection.ts'
-import { injected, podsIn, type InjectedPod } from '../cluster/pods.ts'
+import { asks, injected, podsIn, type InjectedPod } from '../cluster/pods.ts'
 import { endpointsIn, servicesIn } from '../cluster/registry-objects.ts'
 import type { Context } from '../commands/context.ts'
 import { connectionsIn } from '../output/connections.ts'
@@ -74,14 +74,15 @@ function meant(words: readonly string[], command: Command): { kind: Kind | undef
   return { kind, name: second }
 }
 
-/** Without a kind: a pod, else a service, else an endpoint of that name. */
+/** Without a kind: a pod with a sidecar, else a service, else an endpoint of that name, as endpoints are called like their pods. */
 async function describe(session: Session, kind: Kind | undefined, name: string): Promise<Description> {
   const found =
-    (await optional(kind, 'pod', async () => describePod(session, name))) ??
+    (await optional(kind, 'pod', async () => describePod(session, name, kind === undefined))) ??
     (await optional(kind, 'service', async () => describeService(session, name))) ??
     (await optional(kind, 'endpoint', async () => describeEndpoint(session, name)))
   if (found !== undefined) return found
-  const what = kind === undefined ? 'pod in namespace ' + session.namespace + ', service or endpoint' : kind
+  const what =
+    kind === undefined ? `pod with a sidecar in namespace ${session.namespace}, service or endpoint` : kind
   throw new NsmError('NOT_FOUND', `there is no ${what} called ${name}`)
 }
 
@@ -93,14 +94,18 @@ async function optional(
   return wanted === undefined || wanted === kind ? look() : undefined
 }
 
-async function describePod(session: Session, name: string): Promise<Description | undefined> {
+async function describePod(
+  session: Session,
+  name: string,
+  onlyWithSidecar: boolean,
+): Promise<Description | undefined> {
   const { cluster, namespace } = session
   const pod = await cluster.get(`/api/v1/namespaces/${namespace}/pods/${name}`).catch((reason: unknown) => {
     const err = NsmError.from(reason)
     if (err.code === 'NOT_FOUND') return undefined
     throw err
   })
-  if (pod === undefined) return undefined
+  if (pod === undefined || (onlyWithSidecar && injected(pod) === undefined && !asks(pod))) return undefined
   const found = await withSidecar(cluster, pod)
   const [{ pods, unasked }, events] = await Promise.all([
     connectionsOf(cluster, [found]),

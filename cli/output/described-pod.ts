@@ -59,7 +59,7 @@ function connectionText(connection: Readonly<Record<string, unknown>>, nowMs: nu
         'Network service',
         Object.keys(labels).length === 0 ? service : `${service} with ${labelText(labels)}`,
       ],
-      ['State', `${textAt(connection, 'state')} since ${when(timeAt(connection, 'since'), nowMs)}`],
+      ['State', stateText(connection, nowMs)],
       ['Reason', `${textAt(connection, 'reason')}: ${textAt(connection, 'message')}`],
       ['Interface', interfaceText(connection)],
       ['Addresses', listAt(connection, 'addresses').join(', ')],
@@ -67,7 +67,7 @@ function connectionText(connection: Readonly<Record<string, unknown>>, nowMs: nu
       ['Routes', listAt(connection, 'routes').map(routeText).join(', ')],
       ['DNS', listAt(connection, 'dns').map(namesOf).join('; ')],
       ['Endpoint', textAt(connection, 'endpoint')],
-      ['Expires', `${when(timeAt(connection, 'expires'), nowMs)}, refreshed before`],
+      ['Expires', when(timeAt(connection, 'expires'), nowMs)],
       ['Requests', requestsText(connection)],
       ['Repairs', repairsText(connection, nowMs)],
     ],
@@ -75,6 +75,11 @@ function connectionText(connection: Readonly<Record<string, unknown>>, nowMs: nu
   )
   const path = hops.length === 0 ? '' : `  Path:\n${indented(hopsTable(connection), '    ')}`
   return `\nConnection ${textAt(connection, 'id')}:\n${rows}${path}`
+}
+
+function stateText(connection: unknown, nowMs: number): string {
+  const since = timeAt(connection, 'since')
+  return `${textAt(connection, 'state')}${since === undefined ? '' : ` for ${age(nowMs - since)}`}`
 }
 
 function interfaceText(connection: unknown): string {

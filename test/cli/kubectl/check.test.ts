@@ -203,7 +203,13 @@ t.test('pods without what they asked for', async (t) => {
     state: 'CONNECTING',
     reason: 'RequestFailed',
     message: 'no endpoint of postgres is registered',
-    since: ago(5_000),
+    since: ago(3_600_000),
+  })
+  client(scene, 'young', {
+    state: 'CONNECTING',
+    reason: 'Requested',
+    message: 'the first Request is on its way',
+    since: ago(-3_600_000),
   })
   const { out, code } = await kubectlNsm(scene, ['check'])
   t.equal(code, 1)

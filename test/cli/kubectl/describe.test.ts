@@ -38,6 +38,8 @@ t.test('a name alone is that of a pod, else of a service, else of an endpoint', 
   t.match(await first('client-1'), /^Pod: +demo\/client-1$/)
   t.match(await first('postgres'), /^Network service: +postgres$/)
   t.match(await first('postgres-1'), /^Endpoint: +postgres-1$/)
+  scene.put(pods, podOf('postgres-1'))
+  t.match(await first('postgres-1'), /^Endpoint: +postgres-1$/, 'its pod has the same name')
 })
 
 t.test('as JSON', async (t) => {
@@ -59,9 +61,12 @@ t.test('what there is not', async (t) => {
     const { error, code } = await kubectlNsm(scene, ['describe', ...args])
     return `${code}: ${error}`
   }
-  t.equal(await said('nobody'), '1: there is no pod in namespace demo, service or endpoint called nobody')
+  t.equal(
+    await said('nobody'),
+    '1: there is no pod with a sidecar in namespace demo, service or endpoint called nobody',
+  )
   t.equal(await said('service', 'nobody'), '1: there is no service called nobody')
-  t.match(await said('plain'), /^1: pod demo\/plain has no sidecar/)
+  t.match(await said('pod', 'plain'), /^1: pod demo\/plain has no sidecar/)
   t.match(await said('node', 'x'), /^2: error: node is no kind; there is pod, service and endpoint/)
   t.match(await said('a', 'b', 'c'), /^2: error: say one name/)
 })
