@@ -14,6 +14,8 @@ const program = new URL('../../../webhook/dist/main.js', import.meta.url).pathna
 interface Started {
   /** Where its health is told; it is known before the process is ready. */
   readonly ops: string
+  /** Resolves with its first line of log: its health is served by then. */
+  readonly spoke: Promise<unknown>
   /** Resolves with the port when it answers reviews. */
   readonly ready: Promise<number>
   readonly exit: Promise<unknown[]>
@@ -34,9 +36,10 @@ function start(t: Test, env: Record<string, string>): Started {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   t.teardown(() => child.kill('SIGKILL'))
+  const lines = createInterface({ input: child.stdout })
   const ready = new Promise<number>((resolve) => {
     let listening = 0
-    createInterface({ input: child.stdout }).on('line', (line) => {
+    lines.on('line', (line) => {
       const said = JSON.parse(line) as { msg: string; port: number }
       if (said.msg === 'listening') listening = said.port
       if (said.msg === 'ready') resolve(listening)
@@ -88,16 +91,14 @@ t.test('without API server it is alive and not ready, and goes on when there is 
     return true
   }
   await server.stop()
-  const { ops, ready } = start(t, {
+  const { ops, spoke, ready } = start(t, {
     KUBECONFIG: kubeconfigOf(t, server),
     NSM_NAMESPACES_FROM: 'api',
     NSM_CA_SECRET: 'ca',
     NSM_NAMESPACE: 'nsm',
   })
-  await until(
-    'it is alive',
-    async () => (await fetch(`${ops}/healthz`).catch(() => undefined))?.status === 200,
-  )
+  await spoke
+  t.equal((await fetch(`${ops}/healthz`)).status, 200)
   const readiness = await fetch(`${ops}/readyz`)
   t.equal(readiness.status, 503)
   t.match(await readiness.text(), '[-]certificate failed: there is no serving certificate yet')
