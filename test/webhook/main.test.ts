@@ -45,7 +45,13 @@ function start(t: Test, env: Record<string, string>): Started {
       if (said.msg === 'ready') resolve(listening)
     })
   })
-  return { ops: `http://${ops}`, ready, exit: once(child, 'exit'), kill: (signal) => void child.kill(signal) }
+  return {
+    ops: `http://${ops}`,
+    spoke: once(lines, 'line'),
+    ready,
+    exit: once(child, 'exit'),
+    kill: (signal) => void child.kill(signal),
+  }
 }
 
 async function post(port: number, ca: string, body: string): Promise<IncomingMessage> {
