@@ -116,7 +116,10 @@ t.test(
     const stores = replicas.map((one) => one.networkServiceEndpoints)
     const rounds = Array.from({ length: 20 }, (_, n) => n)
     const registering = stores.map(async (store, which) => {
-      for (const n of rounds) await store.register(ctx, alive('a', 60_000, { url: `tcp://${which}:${n}` }))
+      for (const n of rounds) {
+        await store.register(ctx, alive('a', 60_000, { url: `tcp://${which}:${n}` }))
+        await pause(40 * Math.random())
+      }
     })
     await until('it is there', async () =>
       client.get(`${endpointsPath}/a`).then(

@@ -1,0 +1,216 @@
+import { background } from '@nsm/sdk/ctx.js'
+import t from 'tap'
+import { advance } from '../../kit/advance.ts'
+import type { MemoryApi } from '../../kit/memory-api.ts'
+import { endpoint, namesFound, watcher } from '../../kit/registry-conformance.ts'
+import { periodMs, replicaWorld } from '../../kit/replica-world.ts'
+import { settled } from '../../kit/settled.ts'
+
+const ctx = background()
+const path = '/apis/networkservicemesh.io/v1/namespaces/nsm-system/networkserviceendpoints'
+const collection = '/apis/networkservicemesh.io/v1/networkserviceendpoints'
+
+const stored = (api: MemoryApi, name: string): { spec: { expiration_time: { seconds: number } } } =>
+  api.store.get(collection, 'nsm-system', name) as never
+const endsAt = (api: MemoryApi, name: string): number => stored(api, name).spec.expiration_time.seconds * 1000
+const writesOf = ({ calls }: MemoryApi): string[] =>
+  calls.filter((call) => !call.startsWith('GET') && !call.endsWith('/status'))
+
+t.test('the life that is written: exact at first, ahead for who refreshes', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  await store.register(ctx, alive('a'))
+  t.equal(endsAt(api, 'a'), clock.now() + periodMs)
+  await advance(clock, 40_000)
+  await store.register(ctx, alive('a'))
+  await settled()
+  t.equal(endsAt(api, 'a'), clock.now() + 5 * periodMs)
+  api.calls.length = 0
+  for (let n = 0; n < 6; n++) {
+    await advance(clock, 40_000)
+    await store.register(ctx, alive('a'))
+  }
+  t.same(writesOf(api), [])
+  await advance(clock, 40_000)
+  await store.register(ctx, alive('a'))
+  await settled()
+  t.same(writesOf(api), [`PUT ${path}/a`], 'the next period would not be covered')
+  await store.register(ctx, endpoint('far', { expirationTime: new Date('2050-01-01T00:00:00Z') }))
+  t.equal(endsAt(api, 'far'), Date.UTC(2050, 0, 1))
+})
+
+t.test('a thousand endpoints cost five writes a second while they refresh 25 times a second', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  const count = 1000
+  const items = Array.from({ length: count }, (_, n) =>
+    alive(`e${n}`, { pathIds: [`spiffe://k8s.nsm/${n}`] }),
+  )
+  for (const item of items) await store.register(ctx, item)
+  for (const item of items)
+    await store.register(ctx, { ...item, expirationTime: new Date(clock.now() + periodMs) })
+  while (store.waiting > 0) await settled()
+  api.calls.length = 0
+  const stepMs = 1000
+  const started = clock.now()
+  for (let n = 0; n < 280; n++) {
+    clock.advance(stepMs)
+    await settled()
+    for (let i = 0; i < count / 40; i++) {
+      const name = `e${((n % 40) * count) / 40 + i}`
+      await store.register(ctx, alive(name, { pathIds: [`spiffe://k8s.nsm/${name.slice(1)}`] }))
+    }
+  }
+  while (store.waiting > 0) await settled()
+  const perSecond = writesOf(api).length / ((clock.now() - started) / 1000)
+  t.ok(perSecond < 5, `${perSecond} writes a second`)
+  t.equal(store.size, count)
+})
+
+t.test('what is not refreshed ends when its owner was told, although more is written', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  await advance(clock, periodMs)
+  await store.register(ctx, alive('a'))
+  await advance(clock, 1000)
+  await store.register(ctx, alive('a'))
+  await settled()
+  t.equal(endsAt(api, 'a'), clock.now() + 5 * periodMs)
+  const next = watcher(t, store)
+  t.match(await next(), '+a')
+  await advance(clock, periodMs - 1000)
+  t.same(await namesFound(ctx, store), ['a'])
+  await advance(clock, 4000)
+  t.match(await next(), /^-a/)
+  t.same(await namesFound(ctx, store), [])
+})
+
+t.test('the replica that was asked last decides; the other one hears of it before it acts', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const [a, b] = [await replica(), await replica()]
+  await advance(clock, periodMs)
+  await a.register(ctx, alive('x'))
+  await settled()
+  for (let n = 0; n < 8; n++) {
+    await advance(clock, 30_000)
+    await (n % 2 === 0 ? b : a).register(ctx, alive('x'))
+    await settled()
+  }
+  t.notOk(api.calls.some((call) => call.startsWith('DELETE')))
+  await advance(clock, periodMs + 5000)
+  t.same(await namesFound(ctx, b), [])
+  t.same(api.calls.filter((call) => call.startsWith('DELETE')).length, 1, 'by one of them, once')
+})
+
+t.test('others’ objects that are over go later, by lot, each once or nearly so', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const dying = await replica()
+  const count = 200
+  for (let n = 0; n < count; n++) await dying.register(ctx, alive(`e${n}`))
+  dying.close()
+  const heirs = [await replica(), await replica(), await replica()]
+  api.calls.length = 0
+  await advance(clock, periodMs)
+  t.same(
+    api.calls.filter((call) => call.startsWith('DELETE')),
+    [],
+    'not at once',
+  )
+  await advance(clock, 10_000)
+  const before = api.calls.length
+  await advance(clock, periodMs)
+  t.same(
+    heirs.map(({ size }) => size),
+    [0, 0, 0],
+  )
+  const deletes = api.calls.slice(0).filter((call) => call.startsWith('DELETE')).length
+  t.ok(deletes >= count && deletes < count * 1.5, `${deletes} deletes, ${before} calls before`)
+})
+
+t.test('refreshed while it is being removed: it stays, or is made again', async (t) => {
+  for (const isRemoved of [true, false]) {
+    const { api, clock, replica, alive } = replicaWorld(t)
+    const store = await replica()
+    await advance(clock, periodMs)
+    await store.register(ctx, alive('a'))
+    await advance(clock, 1000)
+    await store.register(ctx, alive('a'))
+    await settled()
+    t.equal(endsAt(api, 'a'), clock.now() + 5 * periodMs)
+    let refreshed: Promise<unknown> | undefined
+    api.before = async (call) => {
+      const isDelete = call.startsWith('DELETE')
+      if (isDelete) refreshed = store.register(ctx, alive('a'))
+      // Either the removal is done first, or the write of the refresh is.
+      if (refreshed !== undefined && isDelete !== isRemoved) await settled()
+    }
+    await advance(clock, periodMs + 3000)
+    await refreshed
+    t.ok(refreshed, 'it came at that moment')
+    t.equal(
+      api.calls.some((call) => call === `POST ${path}` && isRemoved),
+      isRemoved,
+    )
+    t.same(await namesFound(ctx, store), ['a'])
+    t.ok(endsAt(api, 'a') > clock.now())
+  }
+})
+
+t.test('a refresh that is not written yet is shown', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  await advance(clock, periodMs)
+  await store.register(ctx, alive('a'))
+  api.before = async () => new Promise(() => undefined)
+  await advance(clock, 40_000)
+  await store.register(ctx, alive('a'))
+  t.equal(store.waiting, 1)
+  await advance(clock, 40_000)
+  t.same(await namesFound(ctx, store), ['a'])
+  t.ok((store.living('a')?.expirationTime?.getTime() ?? 0) > clock.now())
+})
+
+t.test(
+  'API server away: nothing ends, refreshes are kept and written later, new ones are refused',
+  async (t) => {
+    const { api, clock, replica, alive } = replicaWorld(t)
+    const [a, b] = [await replica(), await replica()]
+    await advance(clock, periodMs)
+    for (const name of ['lives', 'silent']) await a.register(ctx, alive(name))
+    await settled()
+    api.isAway = true
+    for (let n = 0; n < 10; n++) {
+      await advance(clock, 30_000)
+      await b.register(ctx, alive('lives'))
+      for (const store of [a, b]) {
+        t.same(await namesFound(ctx, store), ['lives', 'silent'])
+        for (const name of ['lives', 'silent'])
+          t.ok((store.living(name)?.expirationTime?.getTime() ?? 0) > clock.now() + 20_000, 'and is shown so')
+      }
+    }
+    await t.rejects(a.register(ctx, alive('new')), { code: 'UNAVAILABLE' })
+    await t.rejects(a.register(ctx, alive('lives', { url: 'tcp://9:9' })), { code: 'UNAVAILABLE' })
+    t.equal(b.waiting, 1)
+    api.isAway = false
+    await advance(clock, periodMs - 1000)
+    t.equal(b.waiting, 0)
+    t.same(await namesFound(ctx, a), ['lives', 'silent'], 'who lives has a period to say so')
+    await b.register(ctx, alive('lives'))
+    await advance(clock, 40_000)
+    for (const store of [a, b]) t.same(await namesFound(ctx, store), ['lives'])
+  },
+)
+
+t.test('unregistered while the API server is away: refused, and done when it is back', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  await store.register(ctx, alive('a'))
+  await advance(clock, 1000)
+  await store.register(ctx, alive('a'))
+  await settled()
+  api.isAway = true
+  await t.rejects(store.unregister(ctx, endpoint('a')), { code: 'UNAVAILABLE' })
+  api.isAway = false
+  await advance(clock, periodMs + 10_000)
+  t.same(await namesFound(ctx, store), [])
+})
