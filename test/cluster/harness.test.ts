@@ -53,6 +53,11 @@ async function addressOf(name: string): Promise<string> {
   return cluster.kubectl(['get', 'pod', '-n', namespace, name, '-o', 'jsonpath={.status.podIP}'])
 }
 
+async function restartsOf(name: string): Promise<string> {
+  const count = 'jsonpath={.status.containerStatuses[0].restartCount}'
+  return cluster.kubectl(['get', 'pod', '-n', namespace, name, '-o', count])
+}
+
 /** A shell command in a pod, again until it succeeds: kube-proxy hears of a Service a moment later. */
 async function inPod(name: string, command: string): Promise<string> {
   return waitFor(`${command} in ${name}`, async () =>
@@ -168,19 +173,33 @@ t.test('folders of the host are of the node, not of the machine', async (t) => {
   t.equal((await two.run(['hostname'])).trim(), two.name)
 })
 
+t.test('pods outlive the daemons of their node', async (t) => {
+  const [, two] = cluster.nodes
+  if (two === undefined) throw new Error('two nodes are needed')
+  for (const daemon of [two.kubelet, two.containerd, two.kubeProxy]) await daemon.kill()
+  t.equal(two.kubelet.isRunning(), false)
+  t.equal(two.containerd.isRunning(), false)
+  t.match(await two.run(['ping', '-c', '1', '-W', '5', await addressOf('b')]), ' 0% packet loss')
+  await two.containerd.start()
+  await two.kubelet.start()
+  t.equal(two.kubeProxy.isRunning(), true, 'a node that joins has its kube-proxy')
+  t.equal(await cluster.exec({ namespace, name: 'b', container: 'main' }, ['hostname']), 'b\n')
+  t.equal(await restartsOf('b'), '0')
+})
+
 t.test('a node that lost its power has its pods again', async (t) => {
   const [, two] = cluster.nodes
   if (two === undefined) throw new Error('two nodes are needed')
   await two.powerOff()
   t.equal(two.isOn(), false)
+  t.equal(two.kubelet.isRunning(), false)
   await two.powerOn()
   const a = { namespace, name: 'a', container: 'main' }
   await waitFor('pod b to answer', async () => {
     const said = await cluster.exec(a, ['sh', '-c', `nc -w 2 ${await addressOf('b')} 8080 </dev/null`])
     return said.includes('from b')
   })
-  const restarts = 'jsonpath={.status.containerStatuses[0].restartCount}'
-  t.equal(await cluster.kubectl(['get', 'pod', '-n', namespace, 'b', '-o', restarts]), '1')
+  t.equal(await restartsOf('b'), '1')
 })
 
 t.test('pods run while the API server is away', async (t) => {

@@ -2,7 +2,17 @@ import { run } from './command.ts'
 import { controlPlaneOf, startApiServer } from './control-plane.ts'
 import { daemonReady, isRunning, killDaemon, startDaemon, stopDaemon, type Daemon } from './daemon.ts'
 import type { Layout, NodeLayout } from './layout.ts'
-import { bootNode, cutPower, importImages, inNode, joinNode, nodeDaemons, nodeInit } from './node.ts'
+import {
+  bootNode,
+  cutPower,
+  importImages,
+  inNode,
+  joinNode,
+  nodeDaemons,
+  nodeInit,
+  startContainerd,
+  type NodeDaemons,
+} from './node.ts'
 import { progress } from './progress.ts'
 import { layoutOfState, readState } from './state.ts'
 import { openTools, type Tools } from './tools.ts'
@@ -164,16 +174,26 @@ function part(daemon: () => Daemon): Part {
 }
 
 function clusterNode(layout: Layout, node: NodeLayout, tools: Tools): ClusterNode {
-  const daemons = (): ReturnType<typeof nodeDaemons> => nodeDaemons(layout, node, tools)
+  const isOn = (): boolean => nodeInit(node) !== undefined
+  const nodePart = (pick: (daemons: NodeDaemons) => Daemon): Part => {
+    const daemon = (): Daemon => pick(nodeDaemons(layout, node, tools))
+    return { ...part(daemon), isRunning: () => isOn() && isRunning(daemon()) }
+  }
   return {
     name: node.name,
     address: node.address,
     netns: `/run/netns/${node.netns}`,
-    containerd: part(() => daemons().containerd),
-    kubelet: { ...part(() => daemons().kubelet), start: async () => joinNode(layout, node, tools) },
-    kubeProxy: part(() => daemons().kubeProxy),
+    containerd: {
+      ...nodePart((daemons) => daemons.containerd),
+      start: async () => startContainerd(layout, node, tools),
+    },
+    kubelet: {
+      ...nodePart((daemons) => daemons.kubelet),
+      start: async () => joinNode(layout, node, tools),
+    },
+    kubeProxy: nodePart((daemons) => daemons.kubeProxy),
     run: async (argv) => run([...inNode(node), ...argv]),
-    isOn: () => nodeInit(node) !== undefined,
+    isOn,
     powerOff: async () => cutPower(node),
     async powerOn() {
       await bootNode(layout, node, tools)

@@ -33,17 +33,18 @@ const commands = {
 /** Folder that holds the packages' files as they lie below /. Installs what they need, if it is missing. */
 export async function debianTree(progress: Progress): Promise<string> {
   const target = path.join(cacheFolder(), `debian-${packages.length}-${process.arch}`)
+  if (existsSync(target) && missingCommands().length === 0) return target
   const onWait = (): void => progress.say('another process unpacks the same packages: waiting for it')
   await exclusive('debian', onWait, async () => {
-    await installCommands(progress)
-    if (!existsSync(target))
-      await progress.step(`unpacked ${packages.join(', ')}`, async () => unpack(target))
-    await installLibraries(target, progress)
+    const missing = missingCommands()
+    if (missing.length > 0) await install(missing, progress)
+    if (existsSync(target)) return
+    await progress.step(`unpacked ${packages.join(', ')}`, async () => unpack(target, progress))
   })
   return target
 }
 
-async function unpack(target: string): Promise<void> {
+async function unpack(target: string, progress: Progress): Promise<void> {
   await mkdir(cacheFolder(), { recursive: true })
   const folder = await mkdtemp(`${target}.`)
   const debs = await mkdtemp('/var/tmp/nsm-debs-')
@@ -52,6 +53,7 @@ async function unpack(target: string): Promise<void> {
     await chmod(debs, 0o777)
     await download(debs)
     for (const deb of await readdir(debs)) await run(['dpkg', '-x', path.join(debs, deb), folder])
+    await installLibraries(folder, progress)
     await rename(folder, target)
   } finally {
     await rm(folder, { recursive: true, force: true })
@@ -68,12 +70,13 @@ async function download(folder: string): Promise<void> {
   })
 }
 
-async function installCommands(progress: Progress): Promise<void> {
+/** Packages of the commands that the machine does not have. */
+function missingCommands(): string[] {
+  const folders = (process.env['PATH'] ?? '').split(':')
   const missing = Object.entries(commands).filter(
-    ([command]) =>
-      !(process.env['PATH'] ?? '').split(':').some((folder) => existsSync(path.join(folder, command))),
+    ([command]) => !folders.some((folder) => existsSync(path.join(folder, command))),
   )
-  if (missing.length > 0) await install([...new Set(missing.map(([, name]) => name))], progress)
+  return [...new Set(missing.map(([, name]) => name))]
 }
 
 async function installLibraries(tree: string, progress: Progress): Promise<void> {

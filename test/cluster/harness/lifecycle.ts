@@ -1,7 +1,7 @@
 import { rmdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
-import { cgroupFolders, killProcesses, makeCgroup, removeCgroup } from './cgroups.ts'
+import { cgroupFolders, killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
 import { clusterDns, grants } from './addons.ts'
 import { run } from './command.ts'
 import { controlPlaneOf, startApiServer } from './control-plane.ts'
@@ -28,7 +28,7 @@ export interface UpOptions {
 /** Brings a cluster up, after removing what a run that was killed has left of it. Does nothing when it is up. */
 export async function up(options: UpOptions): Promise<Layout> {
   const { name, minor = '1.37', progress } = options
-  const tools = await openTools(progress, minor)
+  const tools = await openTools(progress, minor, options.nodes === 0)
   const onWait = (): void => progress.say(`another process works on cluster ${name}: waiting for it`)
   return exclusive(`cluster-${name}`, onWait, async () => make(options, tools))
 }
@@ -36,7 +36,8 @@ export async function up(options: UpOptions): Promise<Layout> {
 async function make(options: UpOptions, tools: Tools): Promise<Layout> {
   const { name, nodes, minor = '1.37', progress } = options
   const known = readState(name)
-  if (known?.ready === true) {
+  // After a restart of the machine there is only what was on its disk.
+  if (known?.ready === true && processesOf(layoutOfState(known).cgroup).length > 0) {
     progress.say(`cluster ${name} is up already`)
     return layoutOfState(known)
   }

@@ -16,12 +16,12 @@ export interface LoadOptions {
 /** Builds the images of all parts and gives them to each node of the cluster. @throws when they cannot be built. */
 export async function loadImages({ layout, tag, progress }: LoadOptions): Promise<void> {
   const tools = await openTools(progress)
-  const folder = path.join(layout.folder, 'parts')
+  const folder = path.join(checkout, 'build/images')
   const onWait = (): void => progress.say('another process builds the images: waiting for it')
   await exclusive('images', onWait, async () => {
     await progress.step(`images built, tag ${tag}`, async () => {
       await run(['node', path.join(checkout, 'scripts/bundle.mjs')], { cwd: checkout })
-      await run([path.join(checkout, 'scripts/images'), '--tag', tag, '--out', folder], { cwd: checkout })
+      await run([path.join(checkout, 'scripts/images'), '--tag', tag], { cwd: checkout })
     })
     const archives = (await readdir(folder)).filter((file) => file.endsWith('.tar')).sort()
     await progress.step(`${archives.length} images on ${layout.nodes.length} nodes`, async () => {

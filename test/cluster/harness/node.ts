@@ -106,6 +106,11 @@ export async function bootNode(layout: Layout, node: NodeLayout, tools: Tools): 
     ],
   })
   await waitFor(`node ${node.name} to boot`, () => isBooted(node), 20_000)
+  await startContainerd(layout, node, tools)
+}
+
+/** Starts the booted node's containerd and waits until it answers. */
+export async function startContainerd(layout: Layout, node: NodeLayout, tools: Tools): Promise<void> {
   const { containerd } = nodeDaemons(layout, node, tools)
   await startDaemon(containerd)
   await daemonReady(containerd, async () => (await ctr(node, tools, ['version'])) !== '')

@@ -2,11 +2,17 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { debianTree } from './debian.ts'
-import { builtModule, kubernetesVersion } from './go-build.ts'
+import { builtModule, kubernetesVersion, type GoModule } from './go-build.ts'
 import type { Progress } from './progress.ts'
 
 /** The checkout. Compiled, this file lies in test/dist/cluster/harness. */
 export const checkout: string = fileURLToPath(new URL('../../../../', import.meta.url))
+
+const kubernetes: GoModule = {
+  folder: path.join(checkout, 'test/cluster/kubernetes'),
+  packages: ['.', './coredns', './pause', 'helm.sh/helm/v3/cmd/helm'],
+  patience: 'building Kubernetes, CoreDNS and Helm: about 10 minutes, once',
+}
 
 type Component =
   'kube-apiserver' | 'kube-controller-manager' | 'kube-proxy' | 'kube-scheduler' | 'kubectl' | 'kubelet'
@@ -32,25 +38,26 @@ export interface Tools {
 export const minors: readonly Minor[] = ['1.37', '1.34']
 export type Minor = '1.37' | '1.34'
 
-/** Finds, builds or downloads the programs; only those of an API server when `minor` is not the first. */
-export async function openTools(progress: Progress, minor: Minor = '1.37'): Promise<Tools> {
+/**
+ * Finds, builds or unpacks the programs. KUBEBUILDER_ASSETS may name a folder that has some of them.
+ * `apiServerAlone`: those of nodes are not needed, and not built for it.
+ */
+export async function openTools(
+  progress: Progress,
+  minor: Minor = '1.37',
+  apiServerAlone = false,
+): Promise<Tools> {
   const tree = await debianTree(progress)
-  const built = await builtModule(
-    {
-      folder: path.join(checkout, 'test/cluster/kubernetes'),
-      packages: ['.', './coredns', './pause', 'helm.sh/helm/v3/cmd/helm'],
-      patience: 'building Kubernetes, CoreDNS and Helm: about 10 minutes, once',
-    },
-    progress,
-  )
+  const given = (name: string): string | undefined => {
+    const assets = process.env['KUBEBUILDER_ASSETS'] ?? ''
+    const file = path.join(assets, name)
+    return assets !== '' && existsSync(file) ? file : undefined
+  }
+  const isEnough = apiServerAlone && given('kubectl') !== undefined && given('kube-apiserver') !== undefined
+  const built = isEnough ? '' : await builtModule(kubernetes, progress)
   const all = path.join(built, 'kubernetes-for-tests')
   const own: Partial<Record<Component, readonly string[]>> =
     minor === '1.37' ? {} : { 'kube-apiserver': [await otherApiServer(minor, progress)] }
-  const assets = process.env['KUBEBUILDER_ASSETS']
-  const given = (name: string): string | undefined => {
-    const file = assets === undefined || assets === '' ? undefined : path.join(assets, name)
-    return file !== undefined && existsSync(file) ? file : undefined
-  }
   return {
     component(name) {
       const file = given(name)
