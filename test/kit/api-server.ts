@@ -29,6 +29,8 @@ export interface TestApiServer {
   readonly watches: number
   /** Asked before each call: answers it (true) or leaves it to the server. */
   intercept: ((call: SeenCall, res: ServerResponse) => boolean) | undefined
+  /** How much later than everything else watches tell of a change. */
+  lagMs: number
   /** Sends the version to all watches. */
   bookmark(): void
   /** Ends all watches in good order. */
@@ -93,7 +95,10 @@ export async function testApiServer(): Promise<TestApiServer> {
       if (namespace === undefined || object.metadata.namespace === namespace) send({ type, object })
     }
     const watch = { send, end: () => void res.end() }
-    const forget = store.onEvent(tell)
+    const forget = store.onEvent((event) => {
+      if (server.lagMs === 0) tell(event)
+      else setTimeout(tell, server.lagMs, event)
+    })
     watches.add(watch)
     res.on('close', () => {
       forget()
@@ -113,6 +118,7 @@ export async function testApiServer(): Promise<TestApiServer> {
       return watches.size
     },
     intercept: undefined,
+    lagMs: 0,
     bookmark() {
       const object = { metadata: { resourceVersion: String(store.version) } }
       for (const { send } of watches) send({ type: 'BOOKMARK', object })
