@@ -1,4 +1,5 @@
 import { dirname } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { ApiClient } from '@nsm/kubernetes/api-client.js'
 import { eventRecorder, type EventRecorder } from '@nsm/kubernetes/events.js'
 import type { Informer } from '@nsm/kubernetes/informer.js'
@@ -11,10 +12,14 @@ import type { Service } from '@nsm/sdk/process/run.js'
 import { version } from '@nsm/sdk/process/version.js'
 import type { AgentConfig } from './config.ts'
 import { startCsiDriver, type CsiDriver } from './csi/driver.ts'
+import { untilUnused } from './csi/in-use.ts'
 import { startIdentity, type NodeIdentity } from './identity/identity.ts'
+import { followLeaveFile } from './leave.ts'
 import { agentMetrics, type AgentMetrics } from './metrics.ts'
 import { nodePods, type NodePod } from './node-pods.ts'
 import { followPods, type FollowedPods } from './status/follow-pods.ts'
+
+const closeMs = 3_000
 
 /** What needs the API server. */
 interface Link {
@@ -42,15 +47,24 @@ export async function startAgent(config: AgentConfig, log: Logger): Promise<Serv
     if (identity !== undefined) ready.add('identity', () => identity.problem)
   }
   const ops = await opsServer({ listenOn: config.opsListenOn, checks: ready, metrics: metrics.process })
+  const departure = await followLeaveFile(config.leaveFile, { ready, log })
   log.info({ node: config.nodeName, ops: ops.address }, 'listening')
 
   return {
     ...(link?.identity === undefined ? {} : { ended: link.identity.failed }),
-    async close() {
-      await Promise.all([ops.close(), ...drivers.map(async (driver) => driver.close())])
-      if (link !== undefined) await closeLink(link)
+    async close(signal) {
+      departure.close()
+      await Promise.all([ops.close(), link === undefined ? undefined : closeLink(link)].map(soon))
+      if (departure.isLeaving)
+        await untilUnused({ drivers, kubeletFolder: config.kubeletFolder, log, signal })
+      await Promise.all(drivers.map(async (driver) => driver.close()))
     },
   }
+}
+
+/** What has not ended by then is left to end with the process. */
+async function soon(closing: Promise<void> | undefined): Promise<void> {
+  await Promise.race([closing, pause(closeMs, undefined, { ref: false })])
 }
 
 async function startDrivers(config: AgentConfig, log: Logger): Promise<readonly CsiDriver[]> {

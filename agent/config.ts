@@ -20,6 +20,7 @@ export interface AgentConfig extends CommonConfig, IdentityConfig, CsiConfig, Ev
   readonly kubeconfig: string | undefined
   /** Calls to the API server a second, in the long run. */
   readonly qps: number
+  readonly leaveFile: string | undefined
 }
 
 /** How the node's workloads get their identities. */
@@ -68,6 +69,13 @@ export const agentConfig: ConfigSchema<AgentConfig> = defineConfig<AgentConfig>(
     ),
   ),
   qps: integer('NSM_KUBELET_QPS', '20', 'calls to the API server a second, in the long run', [1, 10_000]),
+  leaveFile: optional(
+    text(
+      'NSM_LEAVE_FILE',
+      undefined,
+      'file that says true when the agent is removed for good: told to stop, it stays until no pod has a CSI volume of it any more, ten minutes at most',
+    ),
+  ),
   ...identityVariables(),
   ...csiVariables(),
   events: boolean(

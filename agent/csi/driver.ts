@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises'
+import { lstat, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   IdentityDefinition,
@@ -29,6 +29,9 @@ export interface CsiDriverOptions {
 }
 
 export interface CsiDriver {
+  readonly name: string
+  /** Whether another process has taken its place. */
+  isReplaced(): Promise<boolean>
   /** Volumes stay as they are. kubelet forgets the driver; what it wants mounted or unmounted it tries again until one of this name is back. */
   close(): Promise<void>
 }
@@ -38,6 +41,7 @@ const mostWaiting = 8
 
 /**
  * A CSI node driver whose only volume is one folder of the node, for as long as the pod lives.
+ * One of the same name that is still there, since pods have volumes of it, is replaced.
  * Rejects with the system's error when the folder cannot be made or a socket cannot be listened on.
  */
 export async function startCsiDriver(options: CsiDriverOptions): Promise<CsiDriver> {
@@ -50,9 +54,11 @@ export async function startCsiDriver(options: CsiDriverOptions): Promise<CsiDriv
     ...identityMethods(driver),
     ...nodeMethods(options.nodeId, folders, log),
   ])
+  const path = join(kubeletFolder, 'plugins_registry', `${driver}-reg.sock`)
+  await Promise.all([endpoint, path].map(async (socket) => rm(socket, { force: true })))
   const csi = await serveOnSocket({ path: endpoint, methods, log, clock })
+  const own = await fileOf(endpoint)
   try {
-    const path = join(kubeletFolder, 'plugins_registry', `${driver}-reg.sock`)
     const registration = await serveOnSocket({
       path,
       methods: registrationMethods(driver, endpoint, log),
@@ -60,6 +66,8 @@ export async function startCsiDriver(options: CsiDriverOptions): Promise<CsiDriv
       clock,
     })
     return {
+      name: driver,
+      isReplaced: async () => (await fileOf(endpoint)) !== own,
       async close() {
         await registration.close()
         await csi.close()
@@ -69,6 +77,12 @@ export async function startCsiDriver(options: CsiDriverOptions): Promise<CsiDriv
     await csi.close()
     throw err
   }
+}
+
+/** Tells a file from another one at the same path. */
+async function fileOf(path: string): Promise<string> {
+  const { dev, ino, ctimeNs } = await lstat(path, { bigint: true })
+  return `${dev} ${ino} ${ctimeNs}`
 }
 
 function registrationMethods(driver: string, endpoint: string, log: Logger): SocketMethods {

@@ -17,7 +17,7 @@ export interface LeaveOptions {
   readonly signal: AbortSignal
   /** Namespace that a test of the chart may have left. */
   readonly testNamespace?: string | undefined
-  /** How long to wait for forwarders, and then for the registry. */
+  /** How long to wait for forwarders and agents, and then for the registry. */
   readonly waitMs: number
   /** Time between two looks; default 1 s. */
   readonly lookMs?: number
@@ -63,7 +63,7 @@ export async function removeNamespace(client: ApiClient, name: string): Promise<
   await client.delete(`/api/v1/namespaces/${name}`).catch(unlessGone)
 }
 
-/** Forwarders say by not being ready any more that they have left. Agents stay for as long as pods have volumes of theirs. */
+/** Forwarders say by not being ready any more that they have left, agents that they will stay for as long as pods have volumes of theirs. */
 async function emptyPods(options: LeaveOptions): Promise<string> {
   const { client } = options
   const patch = { metadata: { annotations: { [leaveAnnotation]: 'true' } } }
@@ -72,7 +72,7 @@ async function emptyPods(options: LeaveOptions): Promise<string> {
       .patch(`/api/v1/namespaces/${client.namespace}/pods/${pod.metadata.name ?? ''}`, patch, 'merge')
       .catch(unlessGone)
   const ready = async (): Promise<readonly KubernetesObject[]> =>
-    (await podsOf(options, 'forwarder')).filter(isReady)
+    (await podsOf(options, 'forwarder', 'agent')).filter(isReady)
   const left = await untilNone(options, ready)
   return left.length === 0 ? '' : `these did not answer in time: ${namesOf(left)}`
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -128,4 +128,50 @@ t.test('lives that cannot be are refused', async (t) => {
   t.equal(await agent.exited, 1)
   const { agent: other } = await startAgent(t, { NSM_TRUST_DOMAIN: 'K8S' })
   t.match(await other.said('fatal'), { err: /NSM_TRUST_DOMAIN must be a trust domain/ })
+})
+
+t.test('an agent that leaves for good stays until pods have let go of their volumes', async (t) => {
+  const env = { NSM_IDENTITY: 'off', NSM_EVENTS: 'false' }
+  const leaveFile = join(socketFolder(t), 'leave')
+  const { agent, ready, folder } = await startAgent(t, { ...env, NSM_LEAVE_FILE: leaveFile })
+  await agent.said('ready')
+  const volumes = ['csi.networkservicemesh.io', 'csi.example.org'].map((driverName, i) => ({
+    driverName,
+    path: join(folder, 'kubelet/pods', `uid-${i}`, 'volumes/kubernetes.io~csi/socket'),
+  }))
+  for (const { driverName, path } of volumes) {
+    await mkdir(path, { recursive: true })
+    await writeFile(join(path, 'vol_data.json'), JSON.stringify({ driverName }))
+  }
+  await writeFile(leaveFile, 'true')
+  await until('it says so', async () => (await ready()).status === 503)
+  t.match((await ready()).text, /\[-\]leaving failed: this agent is removed for good/)
+  const ended = agent.stop('SIGTERM')
+  t.match(await agent.said('staying until pods have let go of their volumes'), { volumes: ['uid-0/socket'] })
+  const plugins = join(folder, 'kubelet/plugins_registry')
+  t.same(await readdir(plugins), ['csi.networkservicemesh.io-reg.sock'])
+  await rm(volumes[0]?.path ?? '', { recursive: true })
+  t.equal(await ended, 0)
+  t.same(await readdir(plugins), [])
+})
+
+t.test('an agent that stays for volumes makes way for the next one', async (t) => {
+  const env = { NSM_IDENTITY: 'off', NSM_EVENTS: 'false' }
+  const leaveFile = join(socketFolder(t), 'leave')
+  await writeFile(leaveFile, 'true')
+  const { agent, folder } = await startAgent(t, { ...env, NSM_LEAVE_FILE: leaveFile })
+  await agent.said('ready')
+  const volume = join(folder, 'kubelet/pods/uid/volumes/kubernetes.io~csi/socket')
+  await mkdir(volume, { recursive: true })
+  await writeFile(join(volume, 'vol_data.json'), JSON.stringify({ driverName: 'csi.networkservicemesh.io' }))
+  const ended = agent.stop('SIGTERM')
+  await agent.said('staying until pods have let go of their volumes')
+  const kubelet = { NSM_KUBELET_FOLDER: join(folder, 'kubelet') }
+  const { agent: next } = await startAgent(t, { ...env, ...kubelet })
+  await next.said('ready')
+  t.equal(await ended, 0)
+  const plugins = join(folder, 'kubelet/plugins_registry')
+  t.same(await readdir(plugins), ['csi.networkservicemesh.io-reg.sock'], 'of the next one')
+  t.equal(await next.stop('SIGTERM'), 0)
+  t.same(await readdir(plugins), [])
 })

@@ -217,7 +217,18 @@ resources:
     type: DirectoryOrCreate
 {{- end }}
 
+{{/* Shows the pod's own annotation as a file; see templates/uninstall. */}}
+{{- define "nsm.leaveVolume" -}}
+- name: pod
+  downwardAPI:
+    items:
+      - path: leave
+        fieldRef:
+          fieldPath: metadata.annotations['networkservicemesh.io/leave']
+{{- end }}
+
 {{/*
+Takes the port's name or number.
 Probes of a process' health server. It opens when the process has an identity, which may take as long as the node's agent needs: the
 startup probe waits ten minutes. Liveness is the event loop alone: no restart mends what is wrong elsewhere.
 */}}
@@ -225,21 +236,21 @@ startup probe waits ten minutes. Liveness is the event loop alone: no restart me
 startupProbe:
   httpGet:
     path: /livez
-    port: ops
+    port: {{ . }}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 300
 livenessProbe:
   httpGet:
     path: /livez
-    port: ops
+    port: {{ . }}
   periodSeconds: 20
   timeoutSeconds: 10
   failureThreshold: 3
 readinessProbe:
   httpGet:
     path: /readyz
-    port: ops
+    port: {{ . }}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2

@@ -53,8 +53,12 @@ t.test('forwarders leave, the registry ends, and what it has written goes', asyn
   const { server, store, said, leave } = await installation(t)
   store.put('/api/v1/namespaces', { metadata: { name: 'nsm-test' } })
   server.intercept = ({ method, path }) => {
-    if (method === 'PATCH' && path.endsWith('/f-1'))
-      setTimeout(() => store.put(pods, podOf('forwarder', 'f-1', false)), 20)
+    for (const [part, name] of [
+      ['forwarder', 'f-1'],
+      ['agent', 'a-1'],
+    ] as const)
+      if (method === 'PATCH' && path.endsWith(`/${name}`))
+        setTimeout(() => store.put(pods, podOf(part, name, false)), 20)
     if (method === 'DELETE' && path.endsWith('/deployments/registry'))
       setTimeout(() => store.remove(pods, namespace, 'r-1'), 20)
     return false
@@ -96,7 +100,7 @@ t.test('what does not work is told, and the rest is done', async (t) => {
     return true
   }
   await leave()
-  t.equal(said[0], 'interfaces are removed from pods: these did not answer in time: f-1')
+  t.equal(said[0], 'interfaces are removed from pods: these did not answer in time: a-1, f-1')
   t.equal(said[1], 'ok the registry ends', 'it was gone already')
   t.match(said[2], /^what was registered is deleted: .*not allowed/)
   t.equal(said.length, 3)
