@@ -73,7 +73,7 @@ const sockets = [
 export interface EndpointOptions {
   readonly namespace: string
   readonly service: string
-  /** Its first address is the endpoint's. */
+  /** Each client gets two addresses of it: the endpoint's, which is the first, and its own. */
   readonly cidr: string
   readonly node?: string
   /** More containers beside the endpoint's. */
@@ -175,15 +175,14 @@ export function podSpec(
   }
 }
 
-/** Pings an address over an interface from a pod of `image`, three times. @throws when nothing answers. */
+/** Pings the other end of an interface from a pod of `image`, three times. @throws when nothing answers. */
 export async function ping(
   cluster: Cluster,
   { namespace, name }: { readonly namespace: string; readonly name: string },
-  address: string,
   via = 'nsm-1',
 ): Promise<string> {
   const nsm = ['/nsm/node', '/nsm/start.cjs', '/nsm/nsm.cjs']
-  return cluster.exec({ namespace, name, container: 'app' }, [...nsm, 'ping', '-I', via, '-c', '3', address])
+  return cluster.exec({ namespace, name, container: 'app' }, [...nsm, 'ping', '-I', via, '-c', '3'])
 }
 
 /** Names of a pod's containers: init containers first. */

@@ -34,7 +34,7 @@ for (const level of ['restricted', 'baseline', 'privileged'])
       pod({ namespace, name: 'client', services: `kernel://${service}/nsm-1`, node: node.name }),
     ])
     await cluster.wait(['pod', 'client', '-n', namespace], 'condition=Ready')
-    t.match(await ping(cluster, { namespace, name: 'client' }, '172.21.0.0'), /3 of 3 answered/)
+    t.match(await ping(cluster, { namespace, name: 'client' }), /3 of 3 answered/)
     const lookUp = async (name: string): Promise<string> =>
       cluster.exec({ namespace, name: 'client', container: 'app' }, ['/nsm/node', '-e', looking(name)])
     t.equal(await lookUp('db.mesh.test'), '192.0.2.7', 'a name of the service')
