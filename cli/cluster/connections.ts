@@ -25,6 +25,15 @@ export async function connectionsOf(cluster: Cluster, pods: readonly InjectedPod
     const about = { namespace: pod.namespace, pod: pod.name, node: pod.node }
     if (textAt(pod.object, 'status', 'podIP') === '')
       return { ...about, ...(await withoutSidecar(cluster, pod, waitsFor(pod.object))) }
+    if (pod.statusPort === 0)
+      return {
+        ...about,
+        ...(await withoutSidecar(
+          cluster,
+          pod,
+          waitsFor(pod.object) || 'its sidecar does not tell its status',
+        )),
+      }
     try {
       return { ...about, status: await cluster.get(statusPath(pod)), error: '' }
     } catch (err) {

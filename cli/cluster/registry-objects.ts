@@ -1,6 +1,7 @@
+import { NsmError } from '@nsm/sdk/errors.js'
 import type { Cluster, Item } from './cluster.ts'
 import { listAt, numberAt, textAt, textsAt, at } from './fields.ts'
-import { resourcesPath } from './names.ts'
+import { howToInstall, resourcesPath } from './names.ts'
 import { isObject } from '../manifest/shape.ts'
 
 /** A NetworkService as its custom resource has it. */
@@ -39,11 +40,22 @@ export interface Endpoint {
 }
 
 export async function servicesIn(cluster: Cluster): Promise<readonly Service[]> {
-  return (await cluster.list(`${resourcesPath}/networkservices`)).map(serviceOf)
+  return (await resources(cluster, 'networkservices')).map(serviceOf)
 }
 
 export async function endpointsIn(cluster: Cluster): Promise<readonly Endpoint[]> {
-  return (await cluster.list(`${resourcesPath}/networkserviceendpoints`)).map(endpointOf)
+  return (await resources(cluster, 'networkserviceendpoints')).map(endpointOf)
+}
+
+async function resources(cluster: Cluster, plural: string): Promise<readonly Item[]> {
+  return cluster.list(`${resourcesPath}/${plural}`).catch((reason: unknown) => {
+    const err = NsmError.from(reason)
+    if (err.code !== 'NOT_FOUND') throw err
+    throw new NsmError(
+      'NOT_FOUND',
+      `there is no mesh in this cluster: ${plural} are not defined; install it with \`${howToInstall}\``,
+    )
+  })
 }
 
 function serviceOf(object: Item): Service {

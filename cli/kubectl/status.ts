@@ -1,9 +1,11 @@
 import type { Command } from 'commander'
+import { NsmError } from '@nsm/sdk/errors.js'
 import { connectionsOf, type Answers } from '../cluster/connections.ts'
 import { textAt } from '../cluster/fields.ts'
 import { inParallel } from '../cluster/in-parallel.ts'
 import { whyNotInjected, withSidecar } from '../cluster/injection.ts'
-import { annotation } from '../cluster/names.ts'
+import { installationOf } from '../cluster/installation.ts'
+import { annotation, howToInstall } from '../cluster/names.ts'
 import { asks, injected, podsIn } from '../cluster/pods.ts'
 import type { Cluster, Item } from '../cluster/cluster.ts'
 import type { Context } from '../commands/context.ts'
@@ -57,6 +59,13 @@ async function statusOfAll(session: Session, given: Given): Promise<void> {
   show(session, given, { ...answers, pods: rows })
   if (rows.length > 0 || given.output === 'json' || given.output === 'yaml') return
   const where = all ? 'in the cluster' : `in namespace ${namespace}`
+  // Whoever may not see the parts is told what can be seen.
+  const isInstalled = await installationOf(cluster).then(
+    ({ parts }) => parts.length > 0,
+    () => true,
+  )
+  if (!isInstalled)
+    throw new NsmError('NOT_FOUND', `there is no mesh in this cluster; install it with \`${howToInstall}\``)
   session.terminal.out(
     `no pod ${where} has a connection: annotate one with ${annotation}: kernel://SERVICE/nsm-1${all ? '' : ', or look in all namespaces with -A'}\n`,
   )

@@ -13,7 +13,7 @@ export interface ClusterScene {
   readonly server: TestApiServer
   /** Path of a kubeconfig that leads to it. */
   readonly kubeconfig: string
-  /** Answers of pods through the API server: `namespace/pod/path` → JSON or text. */
+  /** Answers of pods through the API server: `namespace/pod/path` → JSON or text; an Error is what comes with status 503. */
   readonly proxied: Map<string, unknown>
   /** Logs: `namespace/pod/container` → text. */
   readonly logs: Map<string, string>
@@ -93,13 +93,15 @@ function intercept(
     /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/:]+):\d+\/proxy\/(.*)$/.exec(path) ?? []
   if (rest !== undefined) {
     const found = scene.proxied.get(`${namespace}/${pod}/${rest}`)
-    if (found !== undefined) return ok(found)
-    status(
-      res,
-      503,
-      'ServiceUnavailable',
-      'error trying to reach service: dial tcp: connect: connection refused',
-    )
+    if (found !== undefined && !(found instanceof Error)) return ok(found)
+    if (found === undefined)
+      status(
+        res,
+        503,
+        'ServiceUnavailable',
+        'error trying to reach service: dial tcp: connect: connection refused',
+      )
+    else res.writeHead(503).end(found.message)
     return true
   }
   const [, within = '', logged] = /^\/api\/v1\/namespaces\/([^/]+)\/pods\/([^/]+)\/log$/.exec(path) ?? []

@@ -120,7 +120,13 @@ t.test('what is broken in the installation, the webhook and the identities', asy
     refused: `failed calling webhook "pod.${configuration}": no endpoints available for service "webhook"`,
   })
   scene.change('/api/v1/secrets', [release, 'nsm-authority'], () => ({ data: undefined }))
-  scene.change(pods, [release, 'nsmgr-node-1'], ({ spec }) => ({ spec }))
+  const late = { name: 'nsmgr', ready: false, restartCount: 0, state: { running: {} } }
+  scene.change(pods, [release, 'nsmgr-node-2'], () => ({
+    status: { phase: 'Running', conditions: [], containerStatuses: [late] },
+  }))
+  const reasons =
+    '[+]identity ok\n[-]registry failed: no session to tcp://registry:5002 within 5s\nnot ready\n'
+  scene.proxied.set(`${release}/nsmgr-node-2/readyz`, new Error(reasons))
   scene.proxied.set(
     `${release}/nsmgr-node-1/metrics`,
     `nsm_svid_expiry_timestamp_seconds ${Date.now() / 1_000 - 3.5 * 3_600}\n`,

@@ -55,6 +55,21 @@ t.test('as JSON', async (t) => {
   })
 })
 
+t.test('without custom resources there is no mesh', async (t) => {
+  const scene = await mesh(t)
+  const serve = scene.server.intercept
+  scene.server.intercept = (call, res) => {
+    if (!call.path.startsWith('/apis/networkservicemesh.io')) return serve?.(call, res) ?? false
+    res.writeHead(404).end('404 page not found')
+    return true
+  }
+  const { error } = await kubectlNsm(scene, ['describe', 'service', 'postgres'])
+  t.match(
+    error,
+    /^there is no mesh in this cluster: networkservices are not defined; install it with `helm install/,
+  )
+})
+
 t.test('what there is not', async (t) => {
   const scene = await mesh(t)
   const said = async (...args: string[]): Promise<string> => {

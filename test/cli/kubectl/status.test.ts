@@ -94,6 +94,23 @@ t.test('without the right to ask sidecars, conditions and events tell', async (t
   matchesGolden(t, new URL('status-rights.txt', golden), out + notes)
 })
 
+t.test('a sidecar that has no status, as upstream’s', async (t) => {
+  const scene = await states(t)
+  const pod = podOf('upstream')
+  const env = [{ name: 'NSM_NETWORK_SERVICES', value: 'kernel://postgres/nsm-1' }]
+  const containers = [{ name: 'cmd-nsc', image: 'example.com/cmd-nsc:v1.14', env }]
+  scene.put(pods, { ...pod, spec: { nodeName: 'node-1', containers } })
+  const { out } = await kubectlNsm(scene, ['status', 'upstream'])
+  t.match(out, /^upstream +postgres +UNKNOWN +- +nsm-1 +- +- +- +its sidecar does not tell its status$/m)
+})
+
+t.test('a cluster without a mesh, and how to install one', async (t) => {
+  const scene = await clusterScene(t)
+  const { error, code } = await kubectlNsm(scene, ['status', '-A'])
+  t.equal(code, 1)
+  t.match(error, /^there is no mesh in this cluster; install it with `helm install nsm /)
+})
+
 t.test('what there is not, and what one may not, is said with a way out', async (t) => {
   const scene = await states(t)
   const said = async (...args: string[]): Promise<string> => {
