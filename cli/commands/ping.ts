@@ -45,15 +45,21 @@ export function pingCommand(program: Command, context: Context, echo: Echo = mac
       const address = given ?? (await otherEnd(echo, options.interface))
       const source = sourceOf(echo, address, options.interface)
       const { sent, answers } = await series(context, options, async (timeoutMs) => {
-        const ms = await echo.ping(source, address, timeoutMs)
-        terminal.out(
-          `${address} ${ms === undefined ? 'did not answer' : `answered in ${ms.toFixed(2)} ms`}\n`,
-        )
-        return ms !== undefined
+        const result = await echo
+          .ping(source, address, timeoutMs)
+          .catch((err: unknown) => NsmError.from(err).message)
+        terminal.out(`${address} ${wordsOf(result)}\n`)
+        return typeof result === 'number'
       })
       terminal.out(`${answers} of ${sent} answered\n`)
       if (answers === 0) context.exit(1)
     })
+}
+
+/** Of milliseconds, of silence, or of why nothing could be sent: that may pass. */
+function wordsOf(result: number | string | undefined): string {
+  if (typeof result === 'number') return `answered in ${result.toFixed(2)} ms`
+  return result === undefined ? 'did not answer' : `could not be asked: ${result}`
 }
 
 async function series(
@@ -85,7 +91,7 @@ async function otherEnd(echo: Echo, name: string | undefined): Promise<string> {
       'NOT_FOUND',
       `interface ${name} has no route to a single IPv4 address: give the address`,
     )
-  return [...Buffer.from(found, 'hex').toReversed()].join('.')
+  return Buffer.from(found, 'hex').toReversed().join('.')
 }
 
 /** The address of that interface that can reach the destination; without a name, whatever the routes say. */

@@ -17,7 +17,7 @@ interface Run {
 /** Runs `nsm ping` on a machine whose echoes are given. */
 async function ping(
   args: readonly string[],
-  echoes: readonly (number | undefined)[] = [],
+  echoes: readonly (number | string | undefined)[] = [],
   stop = new AbortController(),
 ): Promise<Run> {
   const texts: string[] = []
@@ -36,7 +36,9 @@ async function ping(
     ping: async (...call) => {
       asked.push(call)
       if (asked.length === echoes.length) setImmediate(() => stop.abort())
-      return echoes[asked.length - 1]
+      const result = echoes[asked.length - 1]
+      if (typeof result === 'string') throw new Error(result)
+      return result
     },
     interfaces: () => ({
       lo: [{ address: '127.0.0.1', family: 'IPv4' }],
@@ -77,6 +79,15 @@ t.test('says of each echo whether it came back', async (t) => {
 t.test('goes on until it is stopped', async (t) => {
   const { text, code } = await ping(['-c', '0', '172.16.1.96'], [1, 2])
   t.match(text, /2 of 2 answered\n$/)
+  t.equal(code, 0)
+})
+
+t.test('an interface that is away for a while is no reason to end', async (t) => {
+  const { text, code } = await ping(['-c', '2', '172.16.1.96'], ['ENETUNREACH', 3])
+  t.equal(
+    text,
+    '172.16.1.96 could not be asked: ENETUNREACH\n172.16.1.96 answered in 3.00 ms\n1 of 2 answered\n',
+  )
   t.equal(code, 0)
 })
 
