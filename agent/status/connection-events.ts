@@ -19,6 +19,8 @@ export interface ConnectionEventsOptions {
 export interface ConnectionEvents {
   /** Takes the newest state of a connection. */
   see(connection: SidecarConnection): void
+  /** There are no others than these. */
+  only(ids: ReadonlySet<string>): void
   close(): void
 }
 
@@ -65,31 +67,39 @@ export function connectionEvents({ clock, startedAtMs, tell }: ConnectionEventsO
     if (waitMs <= 0) tellFailure(one)
     else one.waiting = { reason, disarm: clock.after(waitMs, () => tellFailure(one)) }
   }
-  const recover = (one: Known, isNews: boolean): void => {
+  const recover = (one: Known, before: SidecarConnection | undefined, isNews: boolean): void => {
     const wasTold = one.told !== undefined
     one.waiting?.disarm()
     one.waiting = undefined
     one.told = undefined
-    const { reason, lastHeal } = one.latest
+    const { reason, lastHeal, endpoint } = one.latest
+    const isElsewhere = before !== undefined && before.endpoint !== endpoint
     if (!isNews) return
     if (reason !== 'Healed') say('Normal', 'NetworkServiceConnected', connectionOf(one.latest))
-    else if (wasTold || lastHeal?.cause === 'DataPlaneLost')
+    else if (wasTold || isElsewhere || lastHeal?.cause === 'DataPlaneLost')
       say('Normal', 'NetworkServiceHealed', healOf(one.latest))
   }
 
   return {
     see(latest) {
-      const before = known.get(latest.id)
-      const one = before ?? { latest, told: undefined, waiting: undefined }
+      const one = known.get(latest.id) ?? { latest, told: undefined, waiting: undefined }
+      const before = known.has(latest.id) ? one.latest : undefined
       const isNews =
         before === undefined
           ? latest.sinceMs >= startedAtMs
-          : before.latest.state !== 'UP' || before.latest.sinceMs !== latest.sinceMs
+          : before.state !== 'UP' || before.sinceMs !== latest.sinceMs
       one.latest = latest
       known.set(latest.id, one)
-      if (latest.state === 'UP') recover(one, isNews)
+      if (latest.state === 'UP') recover(one, before, isNews)
       else if (Object.hasOwn(settleMs, latest.reason)) fail(one)
       else if (latest.state === 'CLOSED') one.waiting?.disarm()
+    },
+    only(ids) {
+      for (const [id, { waiting }] of known) {
+        if (ids.has(id)) continue
+        waiting?.disarm()
+        known.delete(id)
+      }
     },
     close() {
       for (const { waiting } of known.values()) waiting?.disarm()

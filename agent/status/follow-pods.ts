@@ -90,7 +90,10 @@ function follow(
   const latest = new Map<string, SidecarConnection>()
 
   const news = ({ connections, isWhole }: StatusNews): void => {
-    if (isWhole) latest.clear()
+    if (isWhole) {
+      latest.clear()
+      told.only(new Set(connections.map(({ id }) => id)))
+    }
     for (const connection of connections) {
       if (!latest.has(connection.id) && latest.size >= maxConnections) continue
       latest.set(connection.id, connection)

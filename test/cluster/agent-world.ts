@@ -7,8 +7,7 @@ import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { openApiClient } from '@nsm/kubernetes/open-client.js'
 import { silent } from '@nsm/sdk/log.js'
 import type { Test } from 'tap'
-import { run } from './harness/command.ts'
-import { layoutOfState, readState } from './harness/state.ts'
+import { connectCluster, type ClusterEvent } from './harness/cluster.ts'
 import { waitFor } from './harness/wait-for.ts'
 
 /** A namespace with an agent of its own on one node, beside whatever is installed there. */
@@ -26,7 +25,7 @@ export interface AgentWorld {
   remove(name: string): Promise<void>
   /** Removes the object, whatever becomes of its processes. */
   forget(name: string): Promise<void>
-  events(name: string): Promise<readonly KubernetesObject[]>
+  events(name: string): Promise<readonly ClusterEvent[]>
 }
 
 /** What differs between two pods: one container, with the sockets of the agent. */
@@ -42,22 +41,24 @@ export interface RunningPod {
   readonly cgroup: string
 }
 
-const tag = process.env['NSM_IMAGE_TAG'] ?? 'dev'
-const image = (part: string): string => `localhost/nsm/${part}:${tag}`
+const image = (part: string): string => `localhost/nsm/${part}:dev`
 /** A folder that each node of the harness has for itself. */
 export const socketFolder: string = `/run/spire/agent-test-${process.pid}`
 const socket = `${socketFolder}/agent.sock`
 
 /** On the cluster that NSM_CLUSTER names. All of it goes with the test. */
 export async function agentWorld(t: Test): Promise<AgentWorld> {
-  const state = readState(process.env['NSM_CLUSTER'] ?? 'dev')
-  if (state === undefined) throw new Error('there is no such cluster: npm run cluster -- up')
-  const { kubeconfig, nodes, folder } = layoutOfState(state)
-  const node = nodes[0]?.name ?? ''
+  const cluster = await connectCluster()
+  const node = cluster.nodes[0]?.name ?? ''
+  const { kubeconfig } = cluster
   const client = await openApiClient({ kubeconfig, userAgent: 'nsm-test/1', qps: 100, log: silent })
   t.teardown(() => client.close())
   const namespace = `agent-test-${process.pid}`
   await makeRights(t, client, namespace)
+  // Pods are refused until the namespace's account is there.
+  await waitFor('the default account', async () =>
+    client.get(`/api/v1/namespaces/${namespace}/serviceaccounts/default`),
+  )
   const pods = `/api/v1/namespaces/${namespace}/pods`
 
   const world: AgentWorld = {
@@ -89,14 +90,9 @@ export async function agentWorld(t: Test): Promise<AgentWorld> {
       await waitFor(`${name} is gone`, async () => isGone(client, `${pods}/${name}`))
     },
     async forget(name) {
-      const kubectl = [join(folder, 'bin/kubectl'), '--kubeconfig', kubeconfig, '-n', namespace]
-      await run([...kubectl, 'delete', 'pod', name, '--force', '--grace-period=0'])
+      await cluster.kubectl(['-n', namespace, 'delete', 'pod', name, '--force', '--grace-period=0'])
     },
-    async events(name) {
-      const path = `/api/v1/namespaces/${namespace}/events?fieldSelector=involvedObject.name%3D${name}`
-      const list = await client.get<KubernetesObject & { items: readonly KubernetesObject[] }>(path)
-      return list.items
-    },
+    events: async (name) => cluster.events(namespace, name),
   }
   return world
 }

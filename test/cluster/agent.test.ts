@@ -2,6 +2,7 @@ import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import t from 'tap'
 import { agentWorld, ask, images } from './agent-world.ts'
 import { waitFor } from './harness/wait-for.ts'
+import { endpoint, installedMesh, pod, testNamespace } from './installed-mesh.ts'
 
 const world = await agentWorld(t)
 const idOf = (name: string): string => `spiffe://k8s.nsm/ns/${world.namespace}/pod/${name}`
@@ -78,4 +79,41 @@ t.test('what becomes of a pod’s connections is told on the pod', async (t) => 
     return pod.status.conditions.find(({ type }) => type === 'networkservicemesh.io/connected')
   })
   t.match(condition, { status: 'False', message: /^db: / })
+})
+
+t.test('a pod waits for its connection by a readiness gate; its loss and its return are told', async (t) => {
+  const cluster = await installedMesh()
+  const namespace = `${world.namespace}-gate`
+  await testNamespace(t, cluster, namespace, { labels: { 'networkservicemesh.io/inject': 'enabled' } })
+  const service = `gate-${process.pid}`
+  const readinessGates = [{ conditionType: 'networkservicemesh.io/connected' }]
+  const pods = { namespace, node: world.node }
+  await cluster.apply([
+    pod({ ...pods, name: 'client', services: `kernel://${service}/nsm-1`, spec: { readinessGates } }),
+  ])
+  const condition = ['-n', namespace, 'pod/client']
+  await cluster.wait(condition, 'condition=networkservicemesh.io/connected=False')
+  await cluster.apply(endpoint({ ...pods, service, cidr: '172.16.77.0/28' }))
+  await cluster.wait(condition, 'condition=networkservicemesh.io/connected')
+  await cluster.wait(condition, 'condition=Ready')
+
+  const told = async (reason: string): Promise<string | undefined> =>
+    (await cluster.events(namespace, 'client')).find((event) => event.reason === reason)?.message
+  await cluster.kubectl([
+    '-n',
+    namespace,
+    'delete',
+    'pod',
+    '-l',
+    `app=${service}`,
+    '--grace-period=1',
+    '--wait=false',
+  ])
+  const heal = await waitFor('the heal', async () => told('NetworkServiceHealed'))
+  t.match(
+    heal,
+    new RegExp(`^${service}: nsm-1 is connected to .*, after (Data|Control)PlaneLost for \\d+ ms$`),
+  )
+  t.match(await told('NetworkServiceConnected'), new RegExp(`^${service}: nsm-1 is connected to ${service}-`))
+  await cluster.wait(condition, 'condition=networkservicemesh.io/connected')
 })

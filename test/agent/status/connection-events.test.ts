@@ -135,6 +135,18 @@ t.test('a manager that is restarted is not worth an event, one that stays away i
   t.match(told(), [/^Normal NetworkServiceHealed/])
 })
 
+t.test('another endpoint is told, however quickly it was found', async (t) => {
+  const { see, told, clock } = pod()
+  see('UP', 'Established')
+  told()
+  see('HEALING', 'ControlPlaneLost')
+  clock.advance(300)
+  see('UP', 'Healed', { endpoint: 'postgres-1', ...lostFor('ControlPlaneLost', 300) })
+  t.match(told(), [
+    /^Normal NetworkServiceHealed db: nsm-1 is connected to postgres-1, .* after ControlPlaneLost/,
+  ])
+})
+
 t.test('worse news does not wait for the news that was about to be told', async (t) => {
   const { see, told, clock } = pod()
   see('UP', 'Established')
@@ -156,6 +168,20 @@ t.test('a pod cannot fill the cluster with events', async (t) => {
   clock.advance(60_000)
   for (let n = 0; n < 1_000; n++) see('UP', 'Established', { sinceMs: n })
   t.equal(told().length, 4)
+})
+
+t.test('a connection that is there no more is forgotten', async (t) => {
+  const { see, told, clock, events } = pod()
+  see('UP', 'Established')
+  see('CONNECTING', 'RequestFailed', { id: 'pod-1' })
+  told()
+  events.only(new Set(['pod-0']))
+  clock.advance(60_000)
+  see('UP', 'Established', { sinceMs: start })
+  t.same(told(), [])
+  t.equal(clock.pending, 0)
+  see('UP', 'Established', { id: 'pod-1' })
+  t.same(told(), [connected])
 })
 
 t.test('nothing is told after the end of the pod', async (t) => {
