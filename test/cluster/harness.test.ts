@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { connectCluster } from './harness/cluster.ts'
 import { CommandError } from './harness/command.ts'
 import { busyboxImage } from './harness/image-archive.ts'
+import { layoutOfState, readState, type ClusterState } from './harness/state.ts'
 import { waitFor } from './harness/wait-for.ts'
 
 const cluster = await connectCluster()
@@ -227,6 +228,23 @@ t.test('a harness that is killed leaves nothing that `down` or the next `up` doe
   await killed(name, `logs/${name}-1-kubelet.log`)
   t.equal(await harness(t, name, 'up', '--nodes', '1'), 0, 'it comes up after that')
   t.equal(await harness(t, name, 'down'), 0)
+  await leavesNothing(t, name)
+})
+
+t.test('an API server alone is removed by the next `up` when its process has ended', async (t) => {
+  const name = `orphan-${process.pid}`
+  const next = `next-${process.pid}`
+  t.teardown(async () => Promise.all([harness(t, name, 'down'), harness(t, next, 'down')]))
+  const child = spawn('sleep', ['600'], { stdio: 'ignore' })
+  t.teardown(() => child.kill('SIGKILL'))
+  t.equal(await harness(t, name, 'api', 'up', '--owner', String(child.pid)), 0)
+  const { kubeconfig } = layoutOfState(readState(name) as ClusterState)
+  const ready = ['--kubeconfig', kubeconfig, 'get', '--raw', '/readyz']
+  t.equal(await cluster.kubectl(ready), 'ok')
+  const ended = once(child, 'exit')
+  child.kill('SIGKILL')
+  await ended
+  t.equal(await harness(t, next, 'api', 'up'), 0)
   await leavesNothing(t, name)
 })
 

@@ -13,7 +13,15 @@ import { freeRange, makeNetwork, removeNetwork } from './network.ts'
 import { bootNode, importImages, joinNode } from './node.ts'
 import { makePki } from './pki.ts'
 import type { Progress } from './progress.ts'
-import { layoutOfState, readState, states, writeState, type ClusterState } from './state.ts'
+import {
+  isOrphan,
+  layoutOfState,
+  processIdentity,
+  readState,
+  states,
+  writeState,
+  type ClusterState,
+} from './state.ts'
 import { openTools, type Minor, type Tools } from './tools.ts'
 import { waitFor } from './wait-for.ts'
 
@@ -22,6 +30,8 @@ export interface UpOptions {
   /** 0 = etcd and API server alone. */
   readonly nodes: number
   readonly minor?: Minor
+  /** Number of the process that the cluster is for, 0 = of nobody; default this process. When it has ended, the next `up` removes it. */
+  readonly owner?: number
   readonly progress: Progress
 }
 
@@ -29,6 +39,9 @@ export interface UpOptions {
 export async function up(options: UpOptions): Promise<Layout> {
   const { name, minor = '1.37', progress } = options
   const tools = await openTools(progress, minor, options.nodes === 0)
+  for (const { name: orphan } of states().filter(isOrphan)) {
+    await progress.step(`removed ${orphan}, whose user is gone`, async () => down(orphan))
+  }
   const onWait = (): void => progress.say(`another process works on cluster ${name}: waiting for it`)
   return exclusive(`cluster-${name}`, onWait, async () => make(options, tools))
 }
@@ -42,10 +55,11 @@ async function make(options: UpOptions, tools: Tools): Promise<Layout> {
     return layoutOfState(known)
   }
   if (known !== undefined) await progress.step(`removed what was left of ${name}`, async () => remove(name))
+  const owner = processIdentity(options.owner ?? process.pid)
   const state = await exclusive(
     'range',
     () => undefined,
-    async () => claim({ name, nodes, minor, ready: false }),
+    async () => claim({ name, nodes, minor, ready: false, ...(owner === undefined ? {} : { owner }) }),
   )
   const layout = layoutOfState(state)
   await makeControlPlane(layout, tools, progress)

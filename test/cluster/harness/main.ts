@@ -20,6 +20,7 @@ const usage = `Kubernetes of some nodes on this machine, for development and tes
   env                      prints shell commands that set KUBECONFIG, NSM_CLUSTER and PATH
   list                     clusters of this machine
 
+A cluster that is brought up with --owner PID is removed by the next "up" after that process has ended.
 --name NAME before the command chooses the cluster; otherwise $NSM_CLUSTER, otherwise dev.
 `
 
@@ -58,7 +59,7 @@ async function main(argv: readonly string[]): Promise<number> {
 function options(
   args: readonly string[],
   name: string,
-): { name: string; nodes: number; minor: Minor; tag: string } {
+): { name: string; nodes: number; minor: Minor; tag: string; owner: number } {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -66,6 +67,7 @@ function options(
       nodes: { type: 'string', default: '2' },
       version: { type: 'string', default: minors[0] },
       tag: { type: 'string', default: 'dev' },
+      owner: { type: 'string', default: '0' },
     },
   })
   const nodes = Number(values.nodes)
@@ -73,12 +75,13 @@ function options(
     throw new UsageError(`--nodes ${values.nodes}: 1 to 99`)
   const minor = minors.find((known) => known === values.version)
   if (minor === undefined) throw new UsageError(`--version ${values.version}: ${minors.join(' or ')}`)
-  return { name: values.name, nodes, minor, tag: values.tag }
+  return { name: values.name, nodes, minor, tag: values.tag, owner: Number(values.owner) }
 }
 
 async function start(name: string, args: readonly string[]): Promise<number> {
   const chosen = options(args, name)
-  const layout = await up({ name: chosen.name, nodes: chosen.nodes, progress: report })
+  if (chosen.minor !== '1.37') throw new UsageError('of other versions there is the API server alone: api up')
+  const layout = await up({ ...chosen, progress: report })
   write(`export KUBECONFIG=${layout.kubeconfig}\n`)
   return 0
 }
@@ -86,7 +89,7 @@ async function start(name: string, args: readonly string[]): Promise<number> {
 async function startApi(name: string, args: readonly string[]): Promise<number> {
   if (args[0] !== 'up') throw new UsageError('api up [--version MINOR]')
   const chosen = options(args.slice(1), name)
-  const layout = await up({ name: chosen.name, nodes: 0, minor: chosen.minor, progress: report })
+  const layout = await up({ ...chosen, nodes: 0, progress: report })
   write(`export KUBECONFIG=${layout.kubeconfig}\n`)
   return 0
 }

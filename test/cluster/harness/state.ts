@@ -13,6 +13,31 @@ export interface ClusterState {
   readonly minor: string
   /** It came up whole. */
   readonly ready: boolean
+  /** The process with whose end the cluster has lost its purpose. */
+  readonly owner?: ProcessIdentity
+}
+
+/** A process, told from a later one of the same number. */
+export interface ProcessIdentity {
+  readonly pid: number
+  /** In ticks after the machine's start. */
+  readonly started: string
+}
+
+/** undefined when there is no such process. */
+export function processIdentity(pid: number): ProcessIdentity | undefined {
+  try {
+    // The name, in parentheses, may hold anything; the start is the 20th field after it.
+    const started = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19]
+    return started === undefined ? undefined : { pid, started }
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether the cluster was of a process that has ended. */
+export function isOrphan({ owner }: ClusterState): boolean {
+  return owner !== undefined && processIdentity(owner.pid)?.started !== owner.started
 }
 
 const fileOf = (name: string): string => path.join(clustersFolder, name, 'cluster.json')
