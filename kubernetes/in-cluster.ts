@@ -43,9 +43,12 @@ async function read(folder: string): Promise<Credentials> {
   return { headers: { authorization: `Bearer ${token.trim()}` }, tls: { ca } }
 }
 
+/** An empty one is none: without roots of its own a client would trust those of the whole world. */
 async function file(folder: string, name: string): Promise<string> {
   try {
-    return await readFile(join(folder, name), 'utf8')
+    const text = await readFile(join(folder, name), 'utf8')
+    if (text.trim() === '') throw new Error('it is empty')
+    return text
   } catch (cause) {
     const sentence = `the pod's service account has no ${name}: ${String(cause)}`
     throw new NsmError('FAILED_PRECONDITION', sentence, { cause })
