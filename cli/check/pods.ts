@@ -1,9 +1,10 @@
 import { connectionsOf } from '../cluster/connections.ts'
 import { whyNotInjected } from '../cluster/injection.ts'
 import { annotation, injectKey } from '../cluster/names.ts'
-import { asks, injected } from '../cluster/pods.ts'
-import { textAt, timeAt } from '../cluster/fields.ts'
+import { asks, injected, isSwitchedOff } from '../cluster/pods.ts'
+import { at, textAt, timeAt } from '../cluster/fields.ts'
 import { connectionsIn } from '../output/connections.ts'
+import type { Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'
 import type { Facts } from './facts.ts'
 import { count, fault, ok, some, warning, type Finding } from './finding.ts'
@@ -15,39 +16,71 @@ const youngMs = 30_000
 export const podChecks: readonly Check[] = [
   { about: 'the namespaces', run: optedIn },
   { about: 'pods without a sidecar', run: notInjected },
+  { about: 'namespaces that ask for their pods', run: notInjectedInNamespaces },
   { about: 'the connections of the pods', run: connections },
 ]
 
 async function optedIn({ namespaces }: Facts): Promise<readonly Finding[]> {
   const all = await namespaces()
-  const labelled = all.filter(({ metadata }) => metadata.labels?.[injectKey] === 'enabled')
-  const asking = all.filter(({ metadata }) => metadata.annotations?.[annotation] !== undefined)
-  const found = [...new Set([...labelled, ...asking])].map(({ metadata }) => metadata.name ?? '')
+  const names = all.filter(({ metadata }) => metadata.labels?.[injectKey] === 'enabled').map(nameOf)
+  const label = `${injectKey}: enabled`
+  const asking = all.filter(asksForPods).map(nameOf)
   return [
     ok(
-      found.length === 0
-        ? 'no namespace is labelled for injection'
-        : `labelled for injection: ${some(found, 10)}`,
+      names.length === 0
+        ? `no namespace has the label ${label}`
+        : `namespaces with the label ${label}: ${some(names)}`,
     ),
+    ...(asking.length === 0 ? [] : [ok(`namespaces that ask for all of their pods: ${some(asking)}`)]),
   ]
 }
 
 async function notInjected({ cluster, pods }: Facts): Promise<readonly Finding[]> {
-  const without = (await pods()).filter(
-    (pod) =>
-      asks(pod) &&
-      injected(pod) === undefined &&
-      !['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase')),
-  )
+  const without = (await pods()).filter((pod) => asks(pod) && lacksSidecar(pod))
   return Promise.all(
     without.slice(0, 10).map(async (pod) => {
-      const { namespace = '', name = '' } = pod.metadata
-      return fault(
-        `${namespace}/${name} asks for ${pod.metadata.annotations?.[annotation]} and has no sidecar: ${await whyNotInjected(cluster, pod)}`,
-        'pods get it when they are made: make it anew',
-      )
+      const { namespace, name, annotations } = pod.metadata
+      const why = await whyNotInjected(cluster, pod)
+      return fault(`${namespace}/${name} asks for ${annotations?.[annotation]} and has no sidecar: ${why}`)
     }),
   )
+}
+
+/** Those whose namespace asks for them; they need not know of it, so it is no fault of theirs. */
+async function notInjectedInNamespaces({ namespaces, pods }: Facts): Promise<readonly Finding[]> {
+  const asking = (await namespaces()).filter(asksForPods)
+  const all = await pods()
+  return asking.flatMap((namespace) => {
+    const name = nameOf(namespace)
+    const without = all.filter(
+      (pod) =>
+        pod.metadata.namespace === name &&
+        !asks(pod) &&
+        !isSwitchedOff(pod) &&
+        at(pod, 'spec', 'hostNetwork') !== true &&
+        lacksSidecar(pod),
+    )
+    if (without.length === 0) return []
+    const text = `namespace ${name} asks for its pods; ${count(without.length, 'pod')} without a sidecar: ${some(without.map(nameOf))}`
+    return [
+      warning(
+        text,
+        'those that were made before it asked, or while the webhook was away, get one when they are made anew',
+      ),
+    ]
+  })
+}
+
+function asksForPods({ metadata: { annotations = {}, labels = {} } }: Item): boolean {
+  return (annotations[annotation] ?? '').trim() !== '' && labels[injectKey] !== 'disabled'
+}
+
+function lacksSidecar(pod: Item): boolean {
+  return injected(pod) === undefined && !['Succeeded', 'Failed'].includes(textAt(pod, 'status', 'phase'))
+}
+
+function nameOf({ metadata: { name = '' } }: Item): string {
+  return name
 }
 
 async function connections({ cluster, injectedPods, nowMs }: Facts): Promise<readonly Finding[]> {

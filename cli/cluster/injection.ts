@@ -2,7 +2,7 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import type { Cluster, Item } from './cluster.ts'
 import { eventsIn } from './events.ts'
 import { listAt, textAt } from './fields.ts'
-import { annotation } from './names.ts'
+import { annotation, injectKey } from './names.ts'
 import { asks, injected, type InjectedPod } from './pods.ts'
 
 /** Why a pod that asks for services has no sidecar, as far as the webhook has told. */
@@ -16,7 +16,11 @@ export async function whyNotInjected(cluster: Cluster, pod: Item): Promise<strin
     ({ about, aboutUid, reason }) =>
       reason.startsWith('NetworkServiceInjection') && (about === `Pod/${name}` || owners.has(aboutUid)),
   )
-  return told?.message ?? 'it was made before the mesh, or while the webhook was away'
+  if (told !== undefined) return told.message
+  const home = await cluster.get(`/api/v1/namespaces/${namespace}`).catch(() => undefined)
+  return home?.metadata.labels?.[injectKey] === 'disabled'
+    ? `its namespace says ${injectKey}: disabled`
+    : 'it was made before the mesh, or while the webhook was away: make it anew'
 }
 
 /** The pod with its sidecar; rejects with NOT_FOUND that says why it has none. */

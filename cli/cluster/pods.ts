@@ -47,8 +47,12 @@ export function injected(pod: Item): InjectedPod | undefined {
 /** Whether the pod asks for services by itself, which it should have a sidecar for then. */
 export function asks(pod: Item): boolean {
   const annotations = pod.metadata.annotations ?? {}
-  const off = [annotations[injectKey], pod.metadata.labels?.[injectKey]].includes('disabled')
-  return annotations[annotation] !== undefined && !off
+  return (annotations[annotation] ?? '').trim() !== '' && !isSwitchedOff(pod)
+}
+
+/** Whether the pod says that it wants no sidecar, whoever asks for it. */
+export function isSwitchedOff({ metadata: { annotations = {}, labels = {} } }: Item): boolean {
+  return annotations[injectKey] === 'disabled' || labels[injectKey] === 'disabled'
 }
 
 /** Init containers, which sidecars are among, then the others. */

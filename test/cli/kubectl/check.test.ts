@@ -194,6 +194,19 @@ t.test('pods without what they asked for', async (t) => {
       'nothing injected: host_network',
     ),
   )
+  const asking = { 'networkservicemesh.io': 'kernel://postgres' }
+  scene.put('/api/v1/namespaces', { metadata: { name: 'asks', annotations: asking } })
+  for (const [name, more] of [
+    ['early', {}],
+    ['modest', { labels: { 'networkservicemesh.io/inject': 'disabled' } }],
+  ] as const) {
+    const { metadata, ...rest } = podOf(name)
+    scene.put(pods, { ...rest, metadata: { ...metadata, ...more, namespace: 'asks' } })
+  }
+  scene.put('/api/v1/namespaces', {
+    metadata: { name: 'closed', labels: { 'networkservicemesh.io/inject': 'disabled' } },
+  })
+  scene.put(pods, { ...lost, metadata: { ...lost.metadata, namespace: 'closed', annotations: asking } })
   const off = podOf('off')
   scene.put(pods, {
     ...off,
