@@ -1,3 +1,4 @@
+import { clientEnv, kubectl as runKubectl } from './client.ts'
 import { run } from './command.ts'
 import { controlPlaneOf, startApiServer } from './control-plane.ts'
 import { daemonReady, isRunning, killDaemon, startDaemon, stopDaemon, type Daemon } from './daemon.ts'
@@ -96,10 +97,8 @@ export async function connectCluster(name: string = process.env['NSM_CLUSTER'] ?
     throw new Error(`there is no cluster ${name}: npm run cluster -- --name ${name} up`)
   const layout = layoutOfState(state)
   const tools = await openTools(progress(() => undefined))
-  const env = { ...process.env, KUBECONFIG: layout.kubeconfig }
   const nodes = layout.nodes.map((node) => clusterNode(layout, node, tools))
-  const kubectl: Cluster['kubectl'] = async (args, input = '') =>
-    run([...tools.component('kubectl'), ...args], { env, input })
+  const kubectl: Cluster['kubectl'] = async (args, input) => runKubectl(layout, tools, args, input)
 
   return {
     name,
@@ -122,7 +121,7 @@ export async function connectCluster(name: string = process.env['NSM_CLUSTER'] ?
         typeof manifest === 'string' ? manifest : JSON.stringify(list),
       )
     },
-    helm: async (args) => run([tools.helm, ...args], { env }),
+    helm: async (args) => run([tools.helm, ...args], { env: clientEnv(layout) }),
     async exec(pod, command) {
       const container = pod.container === undefined ? [] : ['-c', pod.container]
       return kubectl(['exec', '-n', pod.namespace, pod.name, ...container, '--', ...command])
@@ -206,6 +205,5 @@ function clusterNode(layout: Layout, node: NodeLayout, tools: Tools): ClusterNod
 
 /** The taint of a node that was away goes a moment after it is Ready. */
 async function isSchedulable(layout: Layout, node: NodeLayout, tools: Tools): Promise<boolean> {
-  const kubectl = [...tools.component('kubectl'), '--kubeconfig', layout.kubeconfig]
-  return (await run([...kubectl, 'get', 'node', node.name, '-o', 'jsonpath={.spec.taints}'])) === ''
+  return (await runKubectl(layout, tools, ['get', 'node', node.name, '-o', 'jsonpath={.spec.taints}'])) === ''
 }

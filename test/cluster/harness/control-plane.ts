@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import path from 'node:path'
-import { run } from './command.ts'
+import { kubectl } from './client.ts'
 import { daemonReady, startDaemon, type Daemon } from './daemon.ts'
 import { serviceCidr, type Layout } from './layout.ts'
 import { pkiFile } from './pki.ts'
@@ -47,9 +47,8 @@ export async function startApiServer(layout: Layout, tools: Tools): Promise<void
 }
 
 export async function apiServerReady(layout: Layout, tools: Tools): Promise<void> {
-  const kubectl = [...tools.component('kubectl'), '--kubeconfig', layout.kubeconfig]
   await daemonReady(controlPlaneOf(layout, tools).apiServer, async () => {
-    return (await run([...kubectl, 'get', '--raw', '/readyz'])) === 'ok'
+    return (await kubectl(layout, tools, ['get', '--raw', '/readyz'])) === 'ok'
   })
 }
 

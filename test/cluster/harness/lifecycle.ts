@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { cgroupFolders, killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
 import { clusterDns, grants } from './addons.ts'
-import { run } from './command.ts'
+import { kubectl } from './client.ts'
 import { controlPlaneOf, startApiServer } from './control-plane.ts'
 import { startDaemon } from './daemon.ts'
 import { exclusive } from './exclusive.ts'
@@ -126,10 +126,6 @@ function nodeObject(node: Layout['nodes'][number]): Readonly<Record<string, unkn
     metadata: { name: node.name },
     spec: { podCIDR: node.podCidr, podCIDRs: [node.podCidr] },
   }
-}
-
-async function kubectl(layout: Layout, tools: Tools, args: readonly string[], input = ''): Promise<string> {
-  return run([...tools.component('kubectl'), '--kubeconfig', layout.kubeconfig, ...args], { input })
 }
 
 async function apply(layout: Layout, tools: Tools, objects: readonly unknown[]): Promise<void> {

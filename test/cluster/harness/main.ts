@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { clientEnv } from './client.ts'
 import { runOnTerminal } from './command.ts'
 import { down, up } from './lifecycle.ts'
 import { loadImages } from './load-images.ts'
@@ -116,7 +117,7 @@ async function client(program: 'kubectl' | 'helm', name: string, args: readonly 
   const layout = layoutOfState(existing(name))
   const tools = await openTools(report)
   const argv = program === 'helm' ? [tools.helm] : tools.component('kubectl')
-  return runOnTerminal([...argv, ...args], { env: { ...process.env, KUBECONFIG: layout.kubeconfig } })
+  return runOnTerminal([...argv, ...args], { env: clientEnv(layout) })
 }
 
 /** Commands that a shell can `eval`; `kubectl` and `helm` of the right versions come with them. */
@@ -129,7 +130,11 @@ async function environment(name: string): Promise<number> {
   const helm = path.join(folder, 'helm')
   await writeFile(kubectl, `#!/bin/sh\nexec ${tools.component('kubectl').join(' ')} "$@"\n`, { mode: 0o755 })
   if (!existsSync(helm)) await symlink(tools.helm, helm)
-  write(`export KUBECONFIG=${layout.kubeconfig}\nexport NSM_CLUSTER=${name}\nexport PATH=${folder}:$PATH\n`)
+  const { KUBECONFIG, KUBECACHEDIR } = clientEnv(layout)
+  for (const [key, value] of Object.entries({ KUBECONFIG, KUBECACHEDIR, NSM_CLUSTER: name })) {
+    write(`export ${key}=${value}\n`)
+  }
+  write(`export PATH=${folder}:$PATH\n`)
   return 0
 }
 

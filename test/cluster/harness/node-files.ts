@@ -108,6 +108,7 @@ function kubelet(layout: Layout, node: NodeLayout): unknown {
     clusterDNS: [dnsAddress],
     clusterDomain: 'cluster.local',
     resolvConf: '/etc/resolv.conf',
+    volumePluginDir: '/var/lib/kubelet/volume-plugins',
     // The machine's disk is not the node's to judge.
     evictionHard: {
       'memory.available': '0%',

@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { readFileSync } from 'node:fs'
 import { killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
+import { kubectl } from './client.ts'
 import { run } from './command.ts'
 import { daemonReady, isRunning, startDaemon, type Daemon } from './daemon.ts'
 import type { Layout, NodeLayout } from './layout.ts'
@@ -129,11 +130,10 @@ const readiness = ['status', 'lastHeartbeatTime']
 export async function joinNode(layout: Layout, node: NodeLayout, tools: Tools): Promise<void> {
   const begin = Date.now()
   const daemons = nodeDaemons(layout, node, tools)
-  const kubectl = [...tools.component('kubectl'), '--kubeconfig', layout.kubeconfig]
   await startDaemon(daemons.kubelet)
   await startDaemon(daemons.kubeProxy)
   await daemonReady(daemons.kubelet, async () => {
-    const said = await run([...kubectl, 'get', 'node', node.name, '-o', `jsonpath=${readiness}`])
+    const said = await kubectl(layout, tools, ['get', 'node', node.name, '-o', `jsonpath=${readiness}`])
     const [status, heartbeat = ''] = said.split(' ')
     // What it said before it was off does not count. Kubernetes' times are whole seconds.
     return status === 'True' && Date.parse(heartbeat) > begin - 1_000
