@@ -19,12 +19,15 @@ async function objects({ cluster, installation, nowMs }: Facts): Promise<readonl
   const [services, endpoints] = await Promise.all([servicesIn(cluster), endpointsIn(cluster)])
   const dead = endpoints.filter(({ expiresMs }) => expiresMs !== undefined && expiresMs + graceMs <= nowMs)
   const alive = endpoints.filter((one) => !dead.includes(one))
+  const forwarders = alive.filter((one) => one.services.every(isInternal)).length
   const served = new Set(alive.flatMap((one) => one.services))
   const known = new Set(services.map(({ name }) => name))
   const idle = services.filter(({ name }) => !served.has(name) && !isInternal(name))
   const nameless = [...served].filter((name) => !known.has(name) && !isInternal(name))
   return [
-    ok(`${count(services.length, 'NetworkService')}, ${count(alive.length, 'endpoint')}`),
+    ok(
+      `${count(services.length, 'NetworkService')}, ${count(alive.length - forwarders, 'endpoint')}, ${count(forwarders, 'forwarder')}`,
+    ),
     ...(idle.length > 0
       ? [
           warning(
