@@ -50,6 +50,14 @@ t.test(
     const inside = ask(t, agent, fresh.cgroup)
     await waitFor('an identity', () => inside.lines.length > 0)
     t.match(inside.lines, [{ id: idOf('fresh') }])
+
+    await world.client.patch(secretPath, [{ op: 'remove', path: '/data' }], 'json')
+    const renewed = await waitFor('an identity of a new root', () => inside.lines[1])
+    t.match(renewed, { id: idOf('fresh') })
+    t.not(renewed['serial'], inside.lines[0]?.['serial'])
+    const after = await world.client.get<KubernetesObject>(secretPath)
+    t.ok(after['data'] !== undefined && JSON.stringify(after['data']) !== JSON.stringify(before['data']))
+
     await world.forget('fresh')
     await waitFor('its end', () => inside.lines.some(({ code }) => code === 'PERMISSION_DENIED'))
   },
