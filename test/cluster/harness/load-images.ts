@@ -1,8 +1,9 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { run } from './command.ts'
 import { exclusive } from './exclusive.ts'
 import type { Layout } from './layout.ts'
+import { mergeArchives } from './merge-archives.ts'
 import { importImages } from './node.ts'
 import type { Progress } from './progress.ts'
 import { checkout, openTools } from './tools.ts'
@@ -25,11 +26,13 @@ export async function loadImages({ layout, tag, progress }: LoadOptions): Promis
     })
     const archives = (await readdir(folder)).filter((file) => file.endsWith('.tar')).sort()
     await progress.step(`${archives.length} images on ${layout.nodes.length} nodes`, async () => {
-      await Promise.all(
-        layout.nodes.map(async (node) => {
-          for (const archive of archives) await importImages(node, tools, path.join(folder, archive))
-        }),
+      const all = path.join(layout.folder, 'parts.tar')
+      await mergeArchives(
+        archives.map((archive) => path.join(folder, archive)),
+        all,
       )
+      await Promise.all(layout.nodes.map(async (node) => importImages(node, tools, all)))
+      await rm(all)
     })
   })
 }
