@@ -59,7 +59,7 @@ export function encodeNetworkServiceEndpoint(nse: NetworkServiceEndpoint): Field
 }
 
 /** `{seconds, nanos}` as protobuf counts them: nanos are never negative. */
-export function encodeTime(time: Date | undefined): Fields | undefined {
+function encodeTime(time: Date | undefined): Fields | undefined {
   if (time === undefined) return undefined
   const seconds = Math.floor(time.getTime() / 1000)
   const nanos = (time.getTime() - seconds * 1000) * 1_000_000
