@@ -1,3 +1,8 @@
+import type {
+  NetworkServiceEndpoint,
+  NetworkServiceEndpointQuery,
+  NetworkServiceEndpointResponse,
+} from '@nsm/api/gen/registry.js'
 import {
   networkServiceChecks,
   registryEntry,
@@ -11,6 +16,7 @@ import { limitLife } from '@nsm/sdk/registry/limit-life.js'
 import { setPayload } from '@nsm/sdk/registry/set-payload.js'
 import { setRegistrationTime } from '@nsm/sdk/registry/set-registration-time.js'
 import { validateNetworkServiceEndpoint } from '@nsm/sdk/registry/validate.js'
+import { contested } from './contested.ts'
 import { inTurn } from './in-turn.ts'
 import { storedOwners } from './owners.ts'
 import type { KubernetesStores } from './stores.ts'
@@ -27,6 +33,12 @@ export interface ChainOptions extends RegistryEntryOptions {
 export function sharedRegistryServer(options: ChainOptions): Registries {
   const { stores, proxy, periodMs } = options
   const { networkServices, networkServiceEndpoints } = stores
+  const endpointChecks = [
+    validateNetworkServiceEndpoint(),
+    contested<NetworkServiceEndpoint, NetworkServiceEndpointQuery, NetworkServiceEndpointResponse>((name) =>
+      networkServiceEndpoints.contest(name),
+    ),
+  ]
   return {
     networkServices: registryChain(
       [
@@ -42,7 +54,7 @@ export function sharedRegistryServer(options: ChainOptions): Registries {
     ),
     networkServiceEndpoints: registryChain(
       [
-        ...registryEntry(networkServiceEndpointKind, [validateNetworkServiceEndpoint()], {
+        ...registryEntry(networkServiceEndpointKind, endpointChecks, {
           ...options,
           owners: storedOwners((name) => networkServiceEndpoints.ownerOf(name)),
         }),

@@ -9,7 +9,9 @@ import { writeQueue } from './write-queue.ts'
 /** Tells in the objects' status what the registry makes of them. */
 export interface StatusWriter<Item> {
   /** Something about the object has changed. */
-  touch(known: Known<Item>): void
+  touch(known: Pick<Known<Item>, 'key'>): void
+  /** Likewise for what is served under a name. */
+  touchName(name: string): void
   close(): void
 }
 
@@ -74,10 +76,16 @@ export function statusWriter<Item extends RegistryItem, Query, Response>(
     }
   }
 
+  function touch({ key }: Pick<Known<Item>, 'key'>): void {
+    touched.add(key)
+    if (disarm === undefined) later()
+  }
+
   return {
-    touch({ key }) {
-      touched.add(key)
-      if (disarm === undefined) later()
+    touch,
+    touchName(name) {
+      const one = known.named(name)
+      if (one !== undefined) touch(one)
     },
     close() {
       disarm?.()

@@ -8,6 +8,7 @@ import type { Registry, RegistryItem } from '@nsm/sdk/registry-chain.js'
 import { defaultMemoryLimits, type MemoryLimits } from '@nsm/sdk/registry/memory.js'
 import { watchers } from '@nsm/sdk/registry/watchers.js'
 import type { Contact } from './contact.ts'
+import { contest } from './contest.ts'
 import { expiry } from './expiry.ts'
 import { knownObjects } from './known-objects.ts'
 import { lookups, type Lookups } from './lookups.ts'
@@ -30,6 +31,8 @@ export interface KubernetesStore<Item, Query, Response> extends Registry<Item, Q
   living(name: string): Item | undefined
   /** Whose a name is: an identity, or the object that somebody wrote by hand. Undefined = free. */
   ownerOf(name: string): string | undefined
+  /** Somebody was refused this name because it is another's. */
+  contest(name: string): void
   /** What the status of this name's object tells has changed. */
   touch(name: string): void
   close(): void
@@ -107,10 +110,8 @@ export function kubernetesStore<Item extends RegistryItem, Query, Response>(
     },
     living: (name) => found.living(name),
     ownerOf: (name) => found.ownerOf(name),
-    touch(name) {
-      const one = known.named(name)
-      if (one !== undefined) status.touch(one)
-    },
+    contest: contest(shared, changes, { renewed, lifeMs: periodMs }),
+    touch: (name) => status.touchName(name),
     ...calls,
     close() {
       objects.close()

@@ -66,12 +66,27 @@ t.test('registered at one replica, refreshed at the other: the same registration
 })
 
 t.test('a name is its owner’s at both replicas', async (t) => {
-  const { as } = await mesh(t)
+  const { api, as } = await mesh(t)
   await as('/ns/app/pod/nse', 0).networkServiceEndpoints.register(within(), endpoint('e'))
   const thief = as('/ns/evil/pod/nse', 1).networkServiceEndpoints
   const denied = { code: 'PERMISSION_DENIED' }
   await t.rejects(thief.register(within(), endpoint('e')), denied)
   await t.rejects(thief.unregister(within(), endpoint('e')), denied)
+  // Ahead, as for one that has refreshed and that another replica looks after.
+  const path = '/apis/networkservicemesh.io/v1/networkserviceendpoints'
+  const object = api.store.get(path, 'nsm-system', 'e')
+  const seconds = Math.floor(Date.now() / 1000) + 300
+  const spec = { ...(object?.['spec'] as object), expiration_time: { seconds } }
+  api.store.put(path, { metadata: { namespace: 'nsm-system', name: 'e' }, ...object, spec })
+  await settled()
+  await t.rejects(thief.register(within(), endpoint('e')), denied)
+  await settled()
+  const now = api.store.get(path, 'nsm-system', 'e') as
+    { spec?: { expiration_time?: { seconds?: number } } } | undefined
+  t.ok(
+    (now?.spec?.expiration_time?.seconds ?? Infinity) < seconds - 200,
+    'it ends sooner, unless it is refreshed',
+  )
 })
 
 t.test('a service that somebody wrote by hand stays as it is, whoever registers it', async (t) => {

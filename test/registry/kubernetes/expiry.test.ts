@@ -214,3 +214,37 @@ t.test('unregistered while the API server is away: refused, and done when it is 
   await advance(clock, periodMs + 10_000)
   t.same(await namesFound(ctx, store), [])
 })
+
+t.test(
+  'a name whose owner and replica are gone is free a life after somebody else asked for it',
+  async (t) => {
+    const { api, clock, replica, alive } = replicaWorld(t)
+    const dying = await replica()
+    for (const name of ['gone', 'lives']) {
+      await dying.register(ctx, alive(name))
+      await advance(clock, 1000)
+      await dying.register(ctx, alive(name))
+    }
+    await settled()
+    const store = await replica()
+    await advance(clock, periodMs)
+    const thief = { pathIds: ['spiffe://k8s.nsm/next'] }
+    for (const name of ['gone', 'lives']) {
+      await t.rejects(store.register(ctx, alive(name, thief)), { code: 'PERMISSION_DENIED' })
+      t.ok(endsAt(api, name) > clock.now() + 3 * periodMs)
+      store.contest(name)
+      await settled()
+      t.equal(endsAt(api, name), clock.now() + periodMs)
+    }
+    dying.close()
+    store.contest('gone')
+    store.contest('unknown')
+    await advance(clock, periodMs - 20_000)
+    // Its owner has heard of nothing, and comes as always.
+    await store.register(ctx, alive('lives'))
+    await advance(clock, 20_000)
+    await t.rejects(store.register(ctx, alive('lives', thief)), { code: 'PERMISSION_DENIED' })
+    await store.register(ctx, alive('gone', thief))
+    t.same(store.living('gone')?.pathIds, thief.pathIds)
+  },
+)
