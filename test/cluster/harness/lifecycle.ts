@@ -1,4 +1,4 @@
-import { rmdirSync } from 'node:fs'
+import { readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { cgroupFolders, killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
@@ -89,6 +89,7 @@ async function makeControlPlane(layout: Layout, tools: Tools, progress: Progress
 }
 
 async function makeNodes(layout: Layout, tools: Tools, progress: Progress): Promise<void> {
+  allowInotify(layout.nodes.length, progress)
   const plane = controlPlaneOf(layout, tools)
   await startDaemon(plane.controllerManager)
   await startDaemon(plane.scheduler)
@@ -116,6 +117,15 @@ async function makeNodes(layout: Layout, tools: Tools, progress: Progress): Prom
       '--timeout=120s',
     ])
   })
+}
+
+/** Every kubelet and containerd watches files; the kernel's usual limit is made for a machine that is one node. */
+function allowInotify(nodes: number, progress: Progress): void {
+  const file = '/proc/sys/fs/inotify/max_user_instances'
+  const needed = 1_024 + 64 * nodes
+  if (Number(readFileSync(file, 'utf8')) >= needed) return
+  progress.say(`fs.inotify.max_user_instances of this machine is now ${needed}`)
+  writeFileSync(file, String(needed))
 }
 
 /** A node is known before its kubelet registers it: so its pods' range is the one that the routes lead to. */

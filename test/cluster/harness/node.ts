@@ -114,7 +114,10 @@ export async function bootNode(layout: Layout, node: NodeLayout, tools: Tools): 
 export async function startContainerd(layout: Layout, node: NodeLayout, tools: Tools): Promise<void> {
   const { containerd } = nodeDaemons(layout, node, tools)
   await startDaemon(containerd)
-  await daemonReady(containerd, async () => (await ctr(node, tools, ['version'])) !== '')
+  // It answers before the part that kubelet speaks to is there.
+  await daemonReady(containerd, async () =>
+    /\bcri +\S+ +ok\b/.test(await ctr(node, tools, ['plugins', 'ls'])),
+  )
 }
 
 function isBooted(node: NodeLayout): boolean {
