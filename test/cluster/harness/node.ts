@@ -1,5 +1,6 @@
 import path from 'node:path'
 import { readFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
 import { killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
 import { kubectl } from './client.ts'
 import { run } from './command.ts'
@@ -133,16 +134,30 @@ const readiness = ['status', 'lastHeartbeatTime']
 export async function joinNode(layout: Layout, node: NodeLayout, tools: Tools): Promise<void> {
   const begin = Date.now()
   const daemons = nodeDaemons(layout, node, tools)
-  await startDaemon(daemons.kubelet)
   await startDaemon(daemons.kubeProxy)
-  await daemonReady(daemons.kubelet, async () => {
+  const isReady = async (): Promise<boolean> => {
     const said = await kubectl(layout, tools, ['get', 'node', node.name, '-o', `jsonpath=${readiness}`])
     const [status, heartbeat = ''] = said.split(' ')
     // What it said before it was off does not count. Kubernetes' times are whole seconds.
     return status === 'True' && Date.parse(heartbeat) > begin - 1_000
-  })
+  }
+  await startPatiently(daemons.kubelet, isReady)
   if (!isRunning(daemons.kubeProxy))
     throw new Error(`${daemons.kubeProxy.name} has ended: see ${daemons.kubeProxy.log}`)
+}
+
+/** kubelet ends when containerd is still reading what it had: it is started again, as a service manager would. */
+async function startPatiently(daemon: Daemon, isReady: () => Promise<boolean>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    await startDaemon(daemon)
+    try {
+      await daemonReady(daemon, isReady)
+      return
+    } catch (err) {
+      if (attempt === 10 || isRunning(daemon)) throw err
+      await pause(1_000)
+    }
+  }
 }
 
 /** Ends everything of the node at one blow; only its disk remains. */
