@@ -18,6 +18,8 @@ export const connectedCondition = 'networkservicemesh.io/connected'
 export interface NodePod extends KubernetesObject {
   /** For a static pod: the UID that the node knows it by, which is not that of the object. */
   readonly staticUid: string | undefined
+  /** Name of the DaemonSet that it is of. */
+  readonly daemonSet: string | undefined
   readonly ip: string | undefined
   /** Port of its sidecar's status; undefined = no sidecar. */
   readonly statusPort: number | undefined
@@ -73,6 +75,7 @@ export function nodePod({ metadata, spec = {}, status = {} }: Pod): NodePod {
   return {
     metadata: { name, namespace, uid, resourceVersion },
     staticUid: staticUidOf(metadata),
+    daemonSet: daemonSetOf(metadata),
     ip: status.podIP,
     statusPort: sidecar?.port,
     isSidecarRunning: isRunning(status, sidecar?.name),
@@ -90,9 +93,23 @@ function isRunning(
 }
 
 /** Kubelet's mirror of a static pod belongs to the Node; the annotation alone could be anybody's. */
-function staticUidOf({ annotations, ...metadata }: Pod['metadata']): string | undefined {
-  const owners = metadata['ownerReferences'] as readonly { readonly kind?: string }[] | undefined
-  return owners?.[0]?.kind === 'Node' ? annotations?.['kubernetes.io/config.mirror'] : undefined
+function staticUidOf(metadata: Pod['metadata']): string | undefined {
+  const [owner] = ownersOf(metadata)
+  return owner?.kind === 'Node' ? metadata.annotations?.['kubernetes.io/config.mirror'] : undefined
+}
+
+function daemonSetOf(metadata: Pod['metadata']): string | undefined {
+  return ownersOf(metadata).find(({ kind, controller }) => kind === 'DaemonSet' && controller === true)?.name
+}
+
+interface Owner {
+  readonly kind?: string
+  readonly name?: string
+  readonly controller?: boolean
+}
+
+function ownersOf({ ownerReferences }: Pod['metadata']): readonly Owner[] {
+  return (ownerReferences as readonly Owner[] | undefined) ?? []
 }
 
 /** The container that looks after the pod's connections: it lives as long as the pod, and says where its status is. */

@@ -8,9 +8,17 @@ import { SpiffeError } from '@nsm/spiffe/errors.js'
 import type { NodePod } from '../node-pods.ts'
 import { podUidOf } from './cgroup.ts'
 
+/** What identities are made from, beside the pod. */
+export interface Naming {
+  readonly trustDomain: string
+  /** Namespace of the mesh's own parts. */
+  readonly partsNamespace: string
+  readonly nodeName: string
+}
+
 export interface AttestorOptions {
   readonly pods: Informer<NodePod>
-  readonly trustDomain: string
+  readonly naming: Naming
   readonly clock: Clock
   readonly log: Logger
   /** Hears how each attestation went. */
@@ -34,7 +42,7 @@ const maxTold = 256
  * Knows a caller by its process: process → cgroup → UID of a pod → the pods of this node. Whoever is in no pod, or in one that the API server
  * does not know, gets nothing; the log says why. Rejects with UNAVAILABLE when the API server has not been heard and the pod may be new.
  */
-export function podAttestor({ pods, trustDomain, clock, log, ended }: AttestorOptions): Attestor {
+export function podAttestor({ pods, naming, clock, log, ended }: AttestorOptions): Attestor {
   const told = new Set<string>()
   const arrivals = arrivalsOf(pods, clock)
 
@@ -63,15 +71,22 @@ export function podAttestor({ pods, trustDomain, clock, log, ended }: AttestorOp
       }
       if (pod === undefined) return refuse(caller, `pod ${found.uid} is none of this node's`)
       ended?.('identified')
-      return idOf(trustDomain, pod)
+      return idOf(naming, pod)
     },
     close: () => arrivals.close(),
   }
 }
 
-/** The SPIFFE ID of a pod. */
-export function idOf(trustDomain: string, { metadata }: NodePod): string {
-  return `spiffe://${trustDomain}/ns/${metadata.namespace}/pod/${metadata.name}`
+/**
+ * The SPIFFE ID of a pod. The mesh's parts on a node have the node's name in the place of their pod's: the next pod of the DaemonSet is the same
+ * part, and may go on with what the one before has registered.
+ */
+export function idOf(
+  { trustDomain, partsNamespace, nodeName }: Naming,
+  { metadata: { namespace, name }, daemonSet }: NodePod,
+): string {
+  const isPart = daemonSet !== undefined && namespace === partsNamespace
+  return `spiffe://${trustDomain}/ns/${namespace}/pod/${isPart ? `${daemonSet}-${nodeName}` : name}`
 }
 
 async function podOf(caller: Caller): Promise<{ readonly uid: string } | { readonly why: string }> {

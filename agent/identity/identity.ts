@@ -10,13 +10,13 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import { startAuthority, type Authority } from '@nsm/spiffe/authority/authority.js'
-import type { IdentityConfig } from '../config.ts'
+import type { AgentConfig, IdentityConfig } from '../config.ts'
 import type { NodePod } from '../node-pods.ts'
-import { idOf, podAttestor, type AttestationResult } from './attest.ts'
+import { idOf, podAttestor, type AttestationResult, type Naming } from './attest.ts'
 import { secretRoots } from './secret-roots.ts'
 
 export interface IdentityOptions {
-  readonly config: IdentityConfig
+  readonly config: IdentityConfig & Pick<AgentConfig, 'nodeName'>
   readonly client: ApiClient
   /** Where the Secret is. */
   readonly namespace: string
@@ -49,13 +49,9 @@ const longestRetryMs = 15_000
  */
 export function startIdentity(options: IdentityOptions): NodeIdentity {
   const { config, pods, log } = options
-  const attestor = podAttestor({
-    pods,
-    trustDomain: config.trustDomain,
-    clock: systemClock,
-    log,
-    ended: options.attested,
-  })
+  const { trustDomain, nodeName } = config
+  const naming: Naming = { trustDomain, partsNamespace: options.namespace, nodeName }
+  const attestor = podAttestor({ pods, naming, clock: systemClock, log, ended: options.attested })
   const end = new AbortController()
   let authority: Authority | undefined
   let secret: KeptSecret | undefined
@@ -87,7 +83,9 @@ export function startIdentity(options: IdentityOptions): NodeIdentity {
   const opening = untilDone(open, { signal: end.signal, failed: (why) => (problem = why), log })
   const failed = new Promise<never>((_, reject) => void opening.catch(reject))
   const stopWatching = pods.onChange(({ type, object }) => {
-    if (type === 'deleted') authority?.revoke(idOf(config.trustDomain, object))
+    const id = idOf(naming, object)
+    const hasSuccessor = [...pods.values()].some((other) => idOf(naming, other) === id)
+    if (type === 'deleted' && !hasSuccessor) authority?.revoke(id)
   })
 
   return {

@@ -25,6 +25,7 @@ t.test('of a pod little is kept', async (t) => {
   t.strictSame(nodePod(pod), {
     metadata,
     staticUid: undefined,
+    daemonSet: undefined,
     ip: '10.0.0.1',
     statusPort: undefined,
     isSidecarRunning: false,

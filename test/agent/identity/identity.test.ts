@@ -156,6 +156,33 @@ t.test('a static pod is known by the UID that its node gives it', { skip: noGrou
 })
 
 t.test(
+  'parts on a node keep their identity from pod to pod; other DaemonSets’ pods have their own',
+  { skip: noGroups },
+  async (t) => {
+    const both = await cluster(t)
+    const groups = podGroups(t)
+    const [old, next, other] = [randomUUID(), randomUUID(), randomUUID()]
+    const ownerReferences = [{ kind: 'DaemonSet', name: 'forwarder', controller: true }]
+    const system = { namespace: 'nsm-system', ownerReferences }
+    both.server.store.put(pods, pod('forwarder-abcde', old, system))
+    both.server.store.put(pods, pod('forwarder-fghij', next, system))
+    both.server.store.put(pods, pod('forwarder-klmno', other, { ownerReferences }))
+    const node = await startNode(t, both)
+    const id = 'spiffe://k8s.nsm/ns/nsm-system/pod/forwarder-node-1'
+    const first = start(groups, old, node)
+    t.match(await first.next(), { id })
+    const second = start(groups, next, node)
+    t.match(await second.next(), { id })
+    t.match(await start(groups, other, node).next(), {
+      id: 'spiffe://k8s.nsm/ns/default/pod/forwarder-klmno',
+    })
+    both.server.store.remove(pods, 'nsm-system', 'forwarder-abcde')
+    both.server.store.remove(pods, 'nsm-system', 'forwarder-fghij')
+    t.match(await second.next(), { code: 'PERMISSION_DENIED' }, 'gone with the last of them')
+  },
+)
+
+t.test(
   'a pod that is gone loses its identity; one of its name that comes after has it anew',
   { skip: noGroups },
   async (t) => {
