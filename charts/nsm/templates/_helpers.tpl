@@ -53,6 +53,9 @@ labels:
   {{- include "nsm.labels" . | nindent 2 }}
   {{- if eq .root.Values.identity.mode "spire" }}
   spiffe.io/spiffe-id: 'true'
+  {{- if has .part (list "nsmgr" "forwarder") }}
+  networkservicemesh.io/part-on-node: {{ .part }}
+  {{- end }}
   {{- end }}
   {{- with $values.podLabels }}
   {{- toYaml . | nindent 2 }}
