@@ -20,6 +20,16 @@ if (node === undefined) throw new Error('a cluster with nodes is needed')
 /** Long enough for every registration and every token to end that is not renewed. */
 const awayMs = 300_000
 
+async function stopWebhook(): Promise<void> {
+  await cluster.kubectl(['scale', 'deployment/webhook', '-n', system, '--replicas=0'])
+  await waitFor('no webhook', async () => {
+    const pods = await cluster.kubectl([
+      ...['get', 'pods', '-n', system, '-l', 'app.kubernetes.io/component=webhook', '-o', 'name'],
+    ])
+    return pods === ''
+  })
+}
+
 t.test('the webhook is gone: who did not ask starts, who asked is told', async (t) => {
   const namespace = 'no-webhook'
   const annotated = 'no-webhook-annotated'
@@ -28,13 +38,7 @@ t.test('the webhook is gone: who did not ask starts, who asked is told', async (
     annotations: { 'networkservicemesh.io': 'kernel://work/nsm-1' },
   })
   t.teardown(async () => install(cluster, 'webhook.failurePolicy=Fail'))
-  await cluster.kubectl(['scale', 'deployment/webhook', '-n', system, '--replicas=0'])
-  await waitFor('no webhook', async () => {
-    const pods = await cluster.kubectl([
-      ...['get', 'pods', '-n', system, '-l', 'app.kubernetes.io/component=webhook', '-o', 'name'],
-    ])
-    return pods === ''
-  })
+  await stopWebhook()
   const refusal = async (manifest: object): Promise<string> =>
     cluster.apply([manifest]).then(
       () => '',
@@ -50,8 +54,8 @@ t.test('the webhook is gone: who did not ask starts, who asked is told', async (
   t.match(ofNamespace, /networkservicemesh\.io\/inject: disabled/, 'with the way to start without')
 
   await t.test('by policy it starts without', async (t) => {
-    const values = ['webhook.failurePolicy=Ignore', 'webhook.replicas=0', 'admissionPolicy.enabled=false']
-    await install(cluster, ...values)
+    await install(cluster, 'webhook.failurePolicy=Ignore', 'admissionPolicy.enabled=false')
+    await stopWebhook()
     await waitFor('the API server to take the policy over', async () => {
       return (await refusal(pod({ namespace, name: 'without', services: 'kernel://work/nsm-1' }))) === ''
     })

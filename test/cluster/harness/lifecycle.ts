@@ -1,4 +1,4 @@
-import { readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { rmdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { cgroupFolders, killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
@@ -7,6 +7,7 @@ import { kubectl } from './client.ts'
 import { controlPlaneOf, startApiServer } from './control-plane.ts'
 import { startDaemon } from './daemon.ts'
 import { exclusive } from './exclusive.ts'
+import { allowFileWatches, restoreFileWatches } from './file-watches.ts'
 import { ownImages } from './image-archive.ts'
 import { layoutOf, type Layout } from './layout.ts'
 import { freeRange, makeNetwork, removeNetwork } from './network.ts'
@@ -89,7 +90,7 @@ async function makeControlPlane(layout: Layout, tools: Tools, progress: Progress
 }
 
 async function makeNodes(layout: Layout, tools: Tools, progress: Progress): Promise<void> {
-  allowInotify(layout.nodes.length, progress)
+  allowFileWatches(layout.nodes.length, progress)
   const plane = controlPlaneOf(layout, tools)
   await startDaemon(plane.controllerManager)
   await startDaemon(plane.scheduler)
@@ -117,15 +118,6 @@ async function makeNodes(layout: Layout, tools: Tools, progress: Progress): Prom
       '--timeout=120s',
     ])
   })
-}
-
-/** Every kubelet and containerd watches files; the kernel's usual limit is made for a machine that is one node. */
-function allowInotify(nodes: number, progress: Progress): void {
-  const file = '/proc/sys/fs/inotify/max_user_instances'
-  const needed = 1_024 + 64 * nodes
-  if (Number(readFileSync(file, 'utf8')) >= needed) return
-  progress.say(`fs.inotify.max_user_instances of this machine is now ${needed}`)
-  writeFileSync(file, String(needed))
 }
 
 /** A node is known before its kubelet registers it: so its pods' range is the one that the routes lead to. */
@@ -161,6 +153,7 @@ async function remove(name: string): Promise<void> {
   await removeCgroup(layout.cgroup)
   removeSharedCgroup(path.dirname(layout.cgroup))
   await rm(layout.folder, { recursive: true, force: true, maxRetries: 5 })
+  if (states().length === 0) restoreFileWatches()
 }
 
 /** The group of all clusters goes with the last of them. */
