@@ -47,6 +47,7 @@ export interface ApiClient {
   replace<T extends KubernetesObject>(path: string, object: T): Promise<T>
   /** An `apply` patch needs a field manager: the client's own name, unless the path's query says another. */
   patch<T extends KubernetesObject>(path: string, patch: unknown, type: PatchType): Promise<T>
+  /** Without preconditions the path's query may hold other options, such as `gracePeriodSeconds` and `propagationPolicy`. */
   delete(
     path: string,
     preconditions?: { readonly uid?: string; readonly resourceVersion?: string },

@@ -90,8 +90,13 @@ function clientOf(calls: Caller, namespace: string, manager: string): ApiClient 
         contentType: patchTypes[type],
       }),
     async delete(path, preconditions) {
+      // With a body the server does not read the query.
       const body = { kind: 'DeleteOptions', apiVersion: 'v1', preconditions }
-      await calls.json<KubernetesObject>({ method: 'DELETE', path, body })
+      await calls.json<KubernetesObject>({
+        method: 'DELETE',
+        path,
+        ...(preconditions === undefined ? {} : { body }),
+      })
     },
     stream: (path, signal) => calls.stream(path, signal),
     close: () => calls.close(new NsmError('CANCELLED', 'the client of the API server was closed')),

@@ -8,6 +8,8 @@ import { isReady } from './pods.ts'
 /** The annotation that parts on nodes see as a file. */
 const leaveAnnotation = 'networkservicemesh.io/leave'
 const partLabel = 'app.kubernetes.io/component'
+/** Agents end by themselves as soon as they may. */
+const agentGraceSeconds = 600
 const kinds = ['networkserviceendpoints', 'networkservices'] as const
 
 export interface LeaveOptions {
@@ -31,6 +33,7 @@ export async function leaveCluster(options: LeaveOptions): Promise<void> {
   const { terminal } = options
   const tasks: readonly (readonly [what: string, task: () => Promise<string>])[] = [
     ['interfaces are removed from pods', async () => emptyPods(options)],
+    ['agents stay until pods have let go of their volumes', async () => dismissAgents(options)],
     ['the registry ends', async () => endRegistry(options)],
     ['what was registered is deleted', async () => deleteRegistered(options)],
     ...testTask(options),
@@ -75,6 +78,25 @@ async function emptyPods(options: LeaveOptions): Promise<string> {
     (await podsOf(options, 'forwarder', 'agent')).filter(isReady)
   const left = await untilNone(options, ready)
   return left.length === 0 ? '' : `these did not answer in time: ${namesOf(left)}`
+}
+
+/**
+ * Pods whose volumes nobody unmounts can't end, so agents get a long time of grace; it is not in their own spec, where it would hold up
+ * the deletion of their namespace. Their DaemonSet goes first, or it would replace them.
+ */
+async function dismissAgents(options: LeaveOptions): Promise<string> {
+  const { client } = options
+  const { namespace } = client
+  await client
+    .delete(`/apis/apps/v1/namespaces/${namespace}/daemonsets/agent?propagationPolicy=Orphan`)
+    .catch(unlessGone)
+  for (const { metadata } of await podsOf(options, 'agent'))
+    await client
+      .delete(
+        `/api/v1/namespaces/${namespace}/pods/${metadata.name ?? ''}?gracePeriodSeconds=${agentGraceSeconds}`,
+      )
+      .catch(unlessGone)
+  return ''
 }
 
 /** It would write again what is deleted next. */

@@ -7,6 +7,7 @@ import { status } from '../../kit/api-server.ts'
 const namespace = 'nsm-system'
 const pods = '/api/v1/pods'
 const deployments = '/apis/apps/v1/deployments'
+const daemonSets = '/apis/apps/v1/daemonsets'
 const endpoints = '/apis/networkservicemesh.io/v1/networkserviceendpoints'
 const services = '/apis/networkservicemesh.io/v1/networkservices'
 
@@ -29,6 +30,7 @@ async function installation(t: Test) {
   store.put(pods, podOf('registry', 'r-1'))
   store.put(pods, { ...named('other'), status: { conditions: [{ type: 'Ready', status: 'True' }] } })
   store.put(deployments, named('registry'))
+  store.put(daemonSets, named('agent'))
   store.put(endpoints, named('nse-1'))
   store.put(services, named('web'))
   store.put(services, named('mine', 'demo'))
@@ -66,6 +68,7 @@ t.test('forwarders leave, the registry ends, and what it has written goes', asyn
   await leave('nsm-test')
   t.same(said, [
     'ok interfaces are removed from pods',
+    'ok agents stay until pods have let go of their volumes',
     'ok the registry ends',
     'ok what was registered is deleted',
     'ok namespace nsm-test is removed',
@@ -87,7 +90,14 @@ t.test('forwarders leave, the registry ends, and what it has written goes', asyn
   const deletes = server.calls
     .filter(({ method }) => method === 'DELETE')
     .map(({ path }) => path.split('/').at(-1))
-  t.same(deletes, ['registry', 'nse-1', 'web', 'nsm-test'])
+  t.same(deletes, ['agent', 'a-1', 'registry', 'nse-1', 'web', 'nsm-test'])
+  t.match(
+    server.calls.filter(({ method }) => method === 'DELETE').map(({ query, body }) => [query, body]),
+    [
+      [{ propagationPolicy: 'Orphan' }, undefined],
+      [{ gracePeriodSeconds: '600' }, undefined],
+    ],
+  )
 })
 
 t.test('what does not work is told, and the rest is done', async (t) => {
@@ -101,7 +111,7 @@ t.test('what does not work is told, and the rest is done', async (t) => {
   }
   await leave()
   t.equal(said[0], 'interfaces are removed from pods: these did not answer in time: a-1, f-1')
-  t.equal(said[1], 'ok the registry ends', 'it was gone already')
-  t.match(said[2], /^what was registered is deleted: .*not allowed/)
-  t.equal(said.length, 3)
+  t.equal(said[2], 'ok the registry ends', 'it was gone already')
+  t.match(said[3], /^what was registered is deleted: .*not allowed/)
+  t.equal(said.length, 4)
 })
