@@ -34,7 +34,7 @@ export async function untilUnused(options: InUseOptions): Promise<void> {
 }
 
 /** `<pod UID>/<volume>` of the volumes that kubelet has of these drivers. */
-export async function volumesOf(
+async function volumesOf(
   kubeletFolder: string,
   drivers: ReadonlySet<string>,
 ): Promise<readonly string[]> {
