@@ -124,7 +124,7 @@ for (const minor of minors) {
       ['nsm-test', 'default'],
     ] as const)
       await kubectl(['create', 'serviceaccount', account, '--namespace', namespace])
-    await kubectl(['apply', '--server-side', '--filename', path.join(chart, 'crds')])
+    await kubectl(['apply', '--server-side', '--filename', '-'], await helm('show', 'crds', chart))
     await kubectl(['wait', '--for=condition=Established', 'crd', '--all'])
     for (const [way, args] of Object.entries(ways)) {
       const items = (await objects(args, `${minor}.0`)).filter(({ metadata }) => metadata.name !== 'nsm-test')
