@@ -5,7 +5,7 @@ import { at, listAt, textAt } from '../cluster/fields.ts'
 import { metricsOf, readyPods } from '../cluster/installation.ts'
 import { valuesOf } from '../cluster/metrics.ts'
 import { webhookName } from '../cluster/names.ts'
-import type { Item } from '../cluster/cluster.ts'
+import type { Cluster, Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'
 import { expiry } from './expiry.ts'
 import type { Facts } from './facts.ts'
@@ -13,6 +13,9 @@ import { count, fault, ok, some, warning, type Finding } from './finding.ts'
 import { trial } from './trial.ts'
 
 const configurationPath = `/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/${webhookName}`
+/** What injects where there is no webhook. */
+const policyPath =
+  '/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/nsm-inject.networkservicemesh.io'
 const secretName = 'nsm-webhook-ca'
 const dayMs = 86_400_000
 
@@ -25,15 +28,11 @@ export const webhookChecks: readonly Check[] = [
   { about: 'injection', run: trial },
 ]
 
-async function configuration({ cluster }: Facts): Promise<readonly Finding[]> {
+async function configuration({ cluster, installation }: Facts): Promise<readonly Finding[]> {
   const found = await cluster.get(configurationPath).catch(absent)
-  if (found === undefined)
-    return [
-      fault(
-        `there is no webhook configuration ${webhookName}: no pod gets a sidecar`,
-        'helm upgrade brings it back',
-      ),
-    ]
+  if (found === undefined) return withoutWebhook(cluster)
+  if (installation.parts.every(({ name }) => name !== 'webhook'))
+    return [fault('there is no webhook, but its configuration', 'helm upgrade brings it back')]
   const isStrict = listAt(found, 'webhooks').some((one) => textAt(one, 'failurePolicy') === 'Fail')
   if (!isStrict)
     return [
@@ -46,6 +45,19 @@ async function configuration({ cluster }: Facts): Promise<readonly Finding[]> {
     ok(
       'the configuration is there; failurePolicy is Fail: pods that ask for services never start without them',
     ),
+  ]
+}
+
+async function withoutWebhook(cluster: Cluster): Promise<readonly Finding[]> {
+  // Clusters that don't know policies say so in the same way.
+  const policy = await cluster.get(policyPath).catch(absent)
+  return [
+    policy === undefined
+      ? fault(
+          `there is no webhook configuration ${webhookName}: no pod gets a sidecar`,
+          'helm upgrade brings it back',
+        )
+      : ok('there is none: API servers inject by themselves (injection.by: policy)'),
   ]
 }
 

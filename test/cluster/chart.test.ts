@@ -17,6 +17,7 @@ const tools = await openTools(report)
 const ways: Readonly<Record<string, readonly string[]>> = {
   default: [],
   ha: ['--values', path.join(chart, 'values-ha.yaml')],
+  policy: ['--set', 'injection.by=policy'],
   spire: [
     '--set',
     'identity.mode=spire,identity.spire.socket=csi,sidecar.sockets=csi,agent.podCondition=true',
@@ -126,7 +127,9 @@ for (const minor of minors) {
       await kubectl(['create', 'serviceaccount', account, '--namespace', namespace])
     await kubectl(['apply', '--server-side', '--filename', '-'], await helm('show', 'crds', chart))
     await kubectl(['wait', '--for=condition=Established', 'crd', '--all'])
+    const served = await kubectl(['api-resources', '--output', 'name'])
     for (const [way, args] of Object.entries(ways)) {
+      if (way === 'policy' && !served.includes('mutatingadmissionpolicies')) continue
       const items = (await objects(args, `${minor}.0`)).filter(({ metadata }) => metadata.name !== 'nsm-test')
       const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
       const dryRun = ['apply', '--server-side', '--dry-run=server', '--validate=strict', '--filename', '-']

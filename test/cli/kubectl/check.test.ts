@@ -55,6 +55,23 @@ t.test('an empty cluster, and how to install', async (t) => {
   matchesGolden(t, new URL('check-empty.txt', golden), out)
 })
 
+t.test('without a webhook it is a policy that injects, or nobody', async (t) => {
+  const scene = await mesh(t)
+  scene.remove('/apis/apps/v1/deployments', release, 'webhook')
+  const orphan = await kubectlNsm(scene, ['check'])
+  t.match(orphan.out, '✗ there is no webhook, but its configuration')
+  scene.remove(configurations, undefined, configuration)
+  const nobody = await kubectlNsm(scene, ['check'])
+  t.match(nobody.out, /✗ there is no webhook configuration .*: no pod gets a sidecar\n/)
+  t.equal(nobody.code, 1)
+  scene.put('/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies', {
+    metadata: { name: 'nsm-inject.networkservicemesh.io' },
+  })
+  const policy = await kubectlNsm(scene, ['check'])
+  t.match(policy.out, '✓ there is none: API servers inject by themselves (injection.by: policy)')
+  t.equal(policy.code, 0, policy.out)
+})
+
 t.test('a cluster that does not answer is one fault', async (t) => {
   const scene = await clusterScene(t)
   await scene.server.stop()
