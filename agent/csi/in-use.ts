@@ -34,10 +34,7 @@ export async function untilUnused(options: InUseOptions): Promise<void> {
 }
 
 /** `<pod UID>/<volume>` of the volumes that kubelet has of these drivers. */
-async function volumesOf(
-  kubeletFolder: string,
-  drivers: ReadonlySet<string>,
-): Promise<readonly string[]> {
+async function volumesOf(kubeletFolder: string, drivers: ReadonlySet<string>): Promise<readonly string[]> {
   const pods = join(kubeletFolder, 'pods')
   const found: string[] = []
   for (const pod of await namesIn(pods)) {
