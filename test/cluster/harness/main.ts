@@ -20,6 +20,7 @@ const usage = `Kubernetes of some nodes on this machine, for development and tes
   helm ARG...              helm on the cluster
   env                      prints shell commands that set KUBECONFIG, NSM_CLUSTER and PATH
   list                     clusters of this machine
+  tools                    builds and unpacks what clusters are made of, of every minor, and nothing else
 
 A cluster that is brought up with --owner PID is removed by the next "up" after that process has ended.
 --name NAME before the command chooses the cluster; otherwise $NSM_CLUSTER, otherwise dev.
@@ -51,6 +52,9 @@ async function main(argv: readonly string[]): Promise<number> {
       return environment(options(args, name).name)
     case 'list':
       return list()
+    case 'tools':
+      for (const minor of minors) await openTools(report, minor)
+      return 0
   }
   write(usage)
   return command === '--help' ? 0 : 2
