@@ -184,7 +184,11 @@ t.test('pods outlive the daemons of their node', async (t) => {
   await two.containerd.start()
   await two.kubelet.start()
   t.equal(two.kubeProxy.isRunning(), true, 'a node that joins has its kube-proxy')
-  t.equal(await cluster.exec({ namespace, name: 'b', container: 'main' }, ['hostname']), 'b\n')
+  // A kubelet that has just started hears of its pods a moment later.
+  const name = await waitFor('kubelet to know pod b', async () =>
+    cluster.exec({ namespace, name: 'b', container: 'main' }, ['hostname']),
+  )
+  t.equal(name, 'b\n')
   t.equal(await restartsOf('b'), '0')
 })
 
