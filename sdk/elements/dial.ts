@@ -25,8 +25,8 @@ interface Link {
 /**
  * Gets a session to `clientUrl` for each call and keeps that of the last successful Request until the next one, or until Close.
  *
- * A connection that is to go elsewhere is closed at its old next hop first; when that cannot be reached any more
- * the Request fails and the next one starts fresh (§4.3).
+ * A connection that is to go elsewhere is closed at its old next hop first, but not before there is a session to the new one: a registry may
+ * still tell where somebody was before a restart. When the old one cannot be reached any more the Request fails and the next one starts fresh (§4.3).
  */
 export function dial(open: Dial): Element {
   const links = new Map<string, Link>()
@@ -44,16 +44,11 @@ export function dial(open: Dial): Element {
       const url = valueOf(ctx, clientUrl)
       if (url === undefined) throw new NsmError('INTERNAL', 'nobody chose where to go next')
       const target = targetOf(url)
-      const last = links.get(conn.id)
-      if (last !== undefined && last.target !== target) {
-        try {
-          await leave(open, ctx, { conn, link: last, next })
-        } finally {
-          drop(conn.id)
-        }
-      }
       const session = await open(ctx, url)
       try {
+        const last = links.get(conn.id)
+        if (last !== undefined && last.target !== target)
+          await leave(open, ctx, { conn, link: last, next }).finally(() => drop(conn.id))
         const answer = await next.request(withValue(ctx, remote, session), req)
         drop(conn.id)
         links.set(conn.id, { url, target, remote: session })

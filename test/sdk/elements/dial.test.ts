@@ -57,6 +57,16 @@ t.test('going elsewhere closes at the old place first', async (t) => {
   t.same([a.closes.length, b.requests.length, b.closes.length, network.sessions], [1, 1, 0, 1])
 })
 
+t.test('a new place that cannot be reached is no reason to leave the old one', async (t) => {
+  const { network, serve, request } = await world()
+  const a = serve('mem://a')
+  await request('mem://a')
+  await t.rejects(request('mem://nowhere'), { code: 'UNAVAILABLE' })
+  t.same([a.closes.length, network.sessions], [0, 1])
+  await request('mem://a')
+  t.equal(a.requests.length, 2)
+})
+
 t.test('an old place that is gone makes one Request fail, the next starts fresh', async (t) => {
   const { serve, request, network } = await world()
   const a = serve('mem://a')
