@@ -1,7 +1,6 @@
-import { setImmediate } from 'node:timers/promises'
 import { NsmError } from '@nsm/sdk/errors.js'
-import type { Ctx } from '@nsm/sdk/ctx.js'
 import type { Registry, RegistryItem } from '@nsm/sdk/registry-chain.js'
+import { finder } from '@nsm/sdk/registry/find.js'
 import type { Watchers } from '@nsm/sdk/registry/watchers.js'
 import type { Known } from './named-objects.ts'
 import type { Shared } from './shared.ts'
@@ -16,9 +15,6 @@ export interface Lookups<Item, Query, Response> extends Pick<Registry<Item, Quer
   /** @throws NsmError PERMISSION_DENIED unless the item's owner may change the object */
   checkOwner(known: Known<Item>, item: Item): void
 }
-
-/** Objects looked at between two turns of the event loop. */
-const batch = 256
 
 export function lookups<Item extends RegistryItem, Query, Response>(
   { resource: { kind }, known, outage, namespace }: Shared<Item, Query, Response>,
@@ -40,15 +36,6 @@ export function lookups<Item extends RegistryItem, Query, Response>(
       : undefined
   }
 
-  async function* present(ctx: Ctx, pattern: Item): AsyncGenerator<Response, void, undefined> {
-    for (const [n, name] of known.candidates(pattern).entries()) {
-      if (ctx.signal.aborted) return
-      const item = living(name)
-      if (item !== undefined && kind.matches(pattern, item)) yield kind.response(item, false)
-      if (n % batch === batch - 1) await setImmediate()
-    }
-  }
-
   return {
     isLiving,
     living,
@@ -64,15 +51,6 @@ export function lookups<Item extends RegistryItem, Query, Response>(
       throw new NsmError('PERMISSION_DENIED', `${kind.what} ${name}: the name belongs to ${now}`)
     },
 
-    async *find(ctx, query) {
-      const pattern = kind.pattern(query)
-      const watch = kind.isWatch(query) ? watches.open(ctx, pattern) : undefined
-      try {
-        yield* present(ctx, pattern)
-        if (watch !== undefined) yield* watch.events(ctx.signal)
-      } finally {
-        watch?.close()
-      }
-    },
+    find: finder(kind, { candidates: (pattern) => known.candidates(pattern), get: living }, watches),
   }
 }

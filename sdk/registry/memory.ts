@@ -1,6 +1,5 @@
-import { setImmediate } from 'node:timers/promises'
-import type { Ctx } from '../ctx.ts'
 import type { Registry, RegistryItem } from '../registry-chain.ts'
+import { finder } from './find.ts'
 import type { RegistryKind } from './kind.ts'
 import { objectTable, type ObjectLimits } from './object-table.ts'
 import { watchers, type WatchLimits } from './watchers.ts'
@@ -21,9 +20,6 @@ export const defaultMemoryLimits: MemoryLimits = {
   watches: { total: 65_536, perPeer: 8192, waiting: 200_000 },
 }
 
-/** Objects looked at between two turns of the event loop. */
-const batch = 256
-
 /** A registry that keeps its objects in memory, as the end of a chain (§5.6). */
 export function memoryRegistry<Item extends RegistryItem, Query, Response>(
   kind: RegistryKind<Item, Query, Response>,
@@ -31,15 +27,6 @@ export function memoryRegistry<Item extends RegistryItem, Query, Response>(
 ): MemoryRegistry<Item, Query, Response> {
   const objects = objectTable(kind, limits)
   const watches = watchers(kind, limits.watches)
-
-  async function* present(ctx: Ctx, pattern: Item): AsyncGenerator<Response, void, undefined> {
-    for (const [n, name] of objects.candidates(pattern).entries()) {
-      if (ctx.signal.aborted) return
-      const item = objects.get(name)
-      if (item !== undefined && kind.matches(pattern, item)) yield kind.response(item, false)
-      if (n % batch === batch - 1) await setImmediate()
-    }
-  }
 
   return {
     get size() {
@@ -52,16 +39,7 @@ export function memoryRegistry<Item extends RegistryItem, Query, Response>(
       return item
     },
 
-    async *find(ctx, query) {
-      const pattern = kind.pattern(query)
-      const watch = kind.isWatch(query) ? watches.open(ctx, pattern) : undefined
-      try {
-        yield* present(ctx, pattern)
-        if (watch !== undefined) yield* watch.events(ctx.signal)
-      } finally {
-        watch?.close()
-      }
-    },
+    find: finder(kind, objects, watches),
 
     async unregister(_ctx, item) {
       const stored = objects.delete(item.name)
