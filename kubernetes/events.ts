@@ -3,7 +3,7 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import type { ApiClient } from './api-client.ts'
-import { backoff } from './backoff.ts'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import { knownSeries, writeSeries, type RecordedEvent, type Series } from './event-series.ts'
 import { tokenBucket } from './token-bucket.ts'
 
@@ -100,7 +100,7 @@ async function writePatiently(
   writer: EventRecorderOptions,
   until: Parameters<typeof sleep>[0],
 ): Promise<void> {
-  const retry = backoff(500, 10_000)
+  const retry = backoff({ minMs: 500, maxMs: 10_000, random: Math.random })
   for (let tries = 1; ; tries += 1) {
     try {
       await writeSeries(series, writer)

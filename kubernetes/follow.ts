@@ -3,7 +3,7 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import type { ApiClient, KubernetesObject, Selection } from './api-client.ts'
-import { backoff } from './backoff.ts'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import { listAll } from './list.ts'
 import { watchOnce, type WatchEvent } from './watch.ts'
 
@@ -36,7 +36,7 @@ const relistSpreadMs = 3_000
  */
 export async function follow<T extends KubernetesObject>(options: FollowOptions<T>): Promise<void> {
   const { client, path, select, log, clock, random, signal, onHeard } = options
-  const retry = backoff(firstRetryMs, longestRetryMs, random)
+  const retry = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random })
   /** Where the watch goes on; undefined = a list is needed. */
   let version: string | undefined
   /** The newest that was seen: a list must not go back behind it. */

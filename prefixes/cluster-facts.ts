@@ -1,5 +1,5 @@
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
-import { backoff } from '@nsm/kubernetes/backoff.js'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
@@ -31,7 +31,7 @@ const againMs = 600_000
 
 /** Hands over what the cluster says now, and again each ten minutes, until the signal aborts. */
 export async function followFacts({ client, clock, log, signal, take }: FactsOptions): Promise<void> {
-  const retry = backoff(1_000, 60_000)
+  const retry = backoff({ minMs: 1_000, maxMs: 60_000, random: Math.random })
   while (!signal.aborted) {
     let waitMs = againMs
     try {

@@ -1,4 +1,4 @@
-import { backoff } from '@nsm/kubernetes/backoff.js'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
@@ -28,7 +28,7 @@ const lookMs = 300_000
 
 /** Writes what differs, after each change and when somebody else changed the output; a failure is tried again, later each time. */
 export function keepWritten({ output, text, clock, log }: KeepWrittenOptions): KeptOutput {
-  const retry = backoff(500, 60_000)
+  const retry = backoff({ minMs: 500, maxMs: 60_000, random: Math.random })
   let fault: string | undefined = 'nothing is written yet: not all sources are known'
   /** What stands there as far as is known. */
   let written: string | undefined

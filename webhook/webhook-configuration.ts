@@ -2,7 +2,7 @@ import { systemClock, type Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
-import { backoff } from '@nsm/kubernetes/backoff.js'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import { informer } from '@nsm/kubernetes/informer.js'
 import { objectOf, textOf } from './json.ts'
 import type { BundlePublisher } from './own-certificate.ts'
@@ -26,7 +26,7 @@ const collection = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigu
  */
 export function configuredBundle(options: WebhookConfigurationOptions): BundlePublisher {
   const { client, name, log, clock = systemClock } = options
-  const retry = backoff(1_000, 60_000)
+  const retry = backoff({ minMs: 1_000, maxMs: 60_000, random: Math.random })
   let wanted: string | undefined
   let disarm = (): void => undefined
   let isClosed = false

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { ApiClient } from '@nsm/kubernetes/api-client.js'
-import { backoff } from '@nsm/kubernetes/backoff.js'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import type { Informer } from '@nsm/kubernetes/informer.js'
 import { keptSecret, type KeptSecret } from '@nsm/kubernetes/kept-secret.js'
 import { listenUnix } from '@nsm/native/unix-socket.js'
@@ -114,7 +114,7 @@ async function untilDone(
   options: { readonly signal: AbortSignal; readonly failed: (why: string) => void; readonly log: Logger },
 ): Promise<void> {
   const { signal, failed, log } = options
-  const pause = backoff(firstRetryMs, longestRetryMs)
+  const pause = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random: Math.random })
   while (!signal.aborted) {
     try {
       return await body()

@@ -1,4 +1,4 @@
-import { backoff } from '@nsm/kubernetes/backoff.js'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { sleep } from '@nsm/sdk/sleep.js'
@@ -19,7 +19,7 @@ const patienceMs = 60_000
 /** Follows the status of one sidecar until the answer is called: a stream that ends is opened again, later each time while that fails. */
 export function followStatus(address: StatusAddress, follower: StatusFollower, clock: Clock): () => void {
   const end = new AbortController()
-  const retry = backoff(firstRetryMs, longestRetryMs)
+  const retry = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random: Math.random })
   let lostAt = clock.now()
   let isTold = false
 

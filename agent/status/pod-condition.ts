@@ -1,5 +1,5 @@
 import type { ApiClient } from '@nsm/kubernetes/api-client.js'
-import { backoff } from '@nsm/kubernetes/backoff.js'
+import { backoff } from '@nsm/spiffe/backoff.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
@@ -57,7 +57,7 @@ export function conditionWriter({ client, pod, clock, log }: ConditionWriterOpti
     written = condition
   }
   const writeAll = async (): Promise<void> => {
-    const retry = backoff(firstRetryMs, longestRetryMs)
+    const retry = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random: Math.random })
     writing = true
     try {
       while (wanted !== undefined && !end.signal.aborted) {
