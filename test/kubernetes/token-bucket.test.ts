@@ -1,4 +1,3 @@
-import { backoff } from '@nsm/kubernetes/backoff.js'
 import { lines } from '@nsm/kubernetes/lines.js'
 import { tokenBucket } from '@nsm/kubernetes/token-bucket.js'
 import fc from 'fast-check'
@@ -43,17 +42,6 @@ t.test('who leaves takes nothing; a clock that goes back gives nothing', async (
   await staying
   clock.advance(-500)
   t.notOk(bucket.tryTake())
-})
-
-t.test('waits grow to the longest, and start anew', async (t) => {
-  const retry = backoff(100, 1000, () => 1)
-  t.same(
-    Array.from({ length: 6 }, () => retry.next()),
-    [100, 200, 400, 800, 1000, 1000],
-  )
-  retry.reset()
-  t.equal(retry.next(), 100)
-  t.equal(backoff(100, 1000, () => 0).next(), 50)
 })
 
 t.test('lines, however the text is cut', async (t) => {
