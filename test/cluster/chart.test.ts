@@ -26,9 +26,12 @@ const ways: Readonly<Record<string, readonly string[]>> = {
 
 const helm = async (...args: readonly string[]): Promise<string> => run([tools.helm, ...args])
 
-/** What would be applied, with the hooks of uninstallation and test. */
+/** What would be applied, with the hooks of uninstallation and test. @throws where a reader of YAML would, as for a field that is there twice. */
 async function render(args: readonly string[], kubernetes = '1.37.2'): Promise<string> {
-  return helm('template', 'nsm', chart, '--namespace', 'nsm-system', '--kube-version', kubernetes, ...args)
+  const release = ['nsm', chart, '--namespace', 'nsm-system']
+  const text = await helm('template', ...release, '--kube-version', kubernetes, ...args)
+  for (const { errors } of parseAllDocuments(text)) for (const error of errors) throw error
+  return text
 }
 
 interface Rendered {
