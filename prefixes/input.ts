@@ -7,7 +7,7 @@ import { readUserInput } from './user-input.ts'
 
 /** What users excluded. */
 export interface Input {
-  /** undefined = not known yet. */
+  /** undefined = not known yet: not listed, or never readable since the start. */
   prefixes(): readonly Prefix[] | undefined
   /** Faults in what stands there now. */
   readonly faults: number
@@ -28,7 +28,7 @@ interface ConfigMap extends KubernetesObject {
   readonly data?: Readonly<Record<string, string>>
 }
 
-/** Follows a ConfigMap. What is wrong in it becomes an Event on it; a text that cannot be read at all leaves in force what was read before. */
+/** Follows a ConfigMap. What is wrong in it becomes an Event on it; a text that cannot be read at all leaves in force what was read before, also by an earlier process. */
 export function followInput(options: InputOptions): Input {
   const { client, namespace, name, key, recorder, log, changed } = options
   const source = informer<ConfigMap>({
@@ -37,7 +37,7 @@ export function followInput(options: InputOptions): Input {
     select: { fieldSelector: `metadata.name=${name}` },
     log,
   })
-  let prefixes: readonly Prefix[] = []
+  let prefixes: readonly Prefix[] | undefined = []
   let faults = 0
 
   function complain(configMap: ConfigMap, sentences: readonly string[]): void {
@@ -70,8 +70,14 @@ export function followInput(options: InputOptions): Input {
       prefixes = read.prefixes
       complain(configMap, read.faults)
     } catch (err) {
+      // A text that is wrong from the start: what was in force before this process is only in the output, which must stay.
+      if (!source.isListed) prefixes = undefined
       const sentence = err instanceof Error ? err.message : String(err)
-      complain(configMap, [`${sentence}; what was read before stays in force`])
+      const stays =
+        prefixes === undefined
+          ? 'nothing is written until it is right'
+          : 'what was read before stays in force'
+      complain(configMap, [`${sentence}; ${stays}`])
     }
   }
 

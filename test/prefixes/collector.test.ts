@@ -1,6 +1,6 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { startCollector } from '@nsm/prefixes/collector.js'
 import { collectorConfig } from '@nsm/prefixes/config.js'
 import { excludedPrefixesFile } from '@nsm/sdk/elements/excluded-prefixes-file.js'
@@ -226,6 +226,32 @@ t.test('nothing is written before everything is known, and readiness says what l
   await until('it is ready', async () => (await fetch(`${ops}/readyz`)).status === 200)
   t.equal(await readFile(join(folder, 'before'), 'utf8'), list('10.9.0.0/16'))
   t.equal(await written(), undefined, path)
+})
+
+t.test('a text that is unreadable when it starts takes no prefix away', async (t) => {
+  const { server, path, written, start } = await world(t)
+  server.store.put('/api/v1/configmaps', input('prefixes: [10.1.0.0/16'))
+  const before = list('10.1.0.0/16', '10.9.0.0/16')
+  await mkdir(dirname(path))
+  await writeFile(path, before)
+  const ops = await start({ NSM_EXCLUDED_PREFIXES: '10.9.0.0/16' })
+  const ready = async () => (await fetch(`${ops}/readyz`)).text()
+  await until('the rest is known', async () => /not read yet: the ConfigMap of users$/m.test(await ready()))
+  await until('it is told', () => server.store.list('/api/v1/events').length === 1)
+  t.match(server.store.list('/api/v1/events'), [
+    { message: /must be YAML such as .*; nothing is written until it is right$/ },
+  ])
+  server.store.put('/api/v1/nodes', node('a', '10.244.0.0/24', '192.168.0.4'))
+  server.store.put('/api/v1/configmaps', input('prefixes: 10.1.0.0/16'))
+  await until('the other fault is told', () => server.store.list('/api/v1/events').length === 2)
+  t.equal(await written(), before)
+  server.store.put('/api/v1/configmaps', input('prefixes: [10.2.0.0/16]'))
+  const after = list('10.2.0.0/16', '10.9.0.0/16', '10.244.0.0/24', '192.168.0.4/32')
+  await until('it is written', async () => (await written()) === after)
+  server.store.put('/api/v1/configmaps', input('prefixes: ['))
+  await until('the third fault is told', () => server.store.list('/api/v1/events').length === 3)
+  t.match(server.store.list('/api/v1/events').at(-1), { message: /what was read before stays in force$/ })
+  t.match(await ready(), /^\[\+\]sources ok$/m)
 })
 
 t.test('the process: writes, ends when told; refuses what is no prefix', async (t) => {
