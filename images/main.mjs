@@ -11,7 +11,8 @@ import { imageOf, layerOf } from './oci.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const help = `images [--tag TAG] [--out FOLDER] [PART…]
   Writes FOLDER/PART.tar for each part, an image localhost/nsm/PART:TAG that \`ctr -n k8s.io images import\` and \`docker load\` take,
-  from this machine's node and the bundles in build/. Default: tag dev, folder build/images, every part.
+  from this machine's node and the bundles in build/. Default: the version of the packages as tag, which is the one that the chart asks
+  for; folder build/images; every part.
 images --rootfs FOLDER
   Writes what all images share to FOLDER/base and what each part adds to FOLDER/PART, as files.
 Parts: ${parts.join(', ')}
@@ -19,7 +20,7 @@ Parts: ${parts.join(', ')}
 
 const { values, positionals } = parseArgs({
   options: {
-    tag: { type: 'string', default: 'dev' },
+    tag: { type: 'string' },
     out: { type: 'string', default: join(root, 'build/images') },
     build: { type: 'string', default: join(root, 'build') },
     rootfs: { type: 'string' },
@@ -30,17 +31,18 @@ const { values, positionals } = parseArgs({
 const unknown = positionals.filter((part) => !parts.includes(part))
 if (values.help === true) process.stdout.write(help)
 else if (unknown.length > 0) fail(`there is no part ${unknown.join(', ')}; there are ${parts.join(', ')}`)
-else if (!/^\w[\w.-]{0,127}$/.test(values.tag))
+else if (values.tag !== undefined && !/^\w[\w.-]{0,127}$/.test(values.tag))
   fail(`--tag must be letters, digits, '_', '.' or '-', not ${values.tag}`)
 else if (values.rootfs === undefined) await buildImages(positionals.length > 0 ? positionals : parts)
 else await writeRootfs(values.rootfs)
 
 async function buildImages(wanted) {
+  const tag = values.tag ?? JSON.parse(await readFile(join(root, 'package.json'), 'utf8')).version
   const base = await kept(`base-${await keyOf([process.execPath, ...(await ownFiles())])}`, () =>
     baseContent(values.build),
   )
   for (const part of wanted) {
-    const name = `localhost/nsm/${part}:${values.tag}`
+    const name = `localhost/nsm/${part}:${tag}`
     const program = layerOf(await partContent(part, values.build))
     const code = await kept(`${part}-${short(program.diffId + base.diffId)}`, () =>
       keptCode(part, values.build),

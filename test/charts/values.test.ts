@@ -123,11 +123,18 @@ t.test(
   },
 )
 
-t.test('the chart has the version of the packages', async (t) => {
-  const { version } = JSON.parse(
-    await readFile(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8'),
-  ) as { version: string }
-  const about = parse(await read('Chart.yaml')) as { version: string; appVersion: string }
-  t.equal(about.version, version)
-  t.equal(about.appVersion, version)
-})
+t.test(
+  'the chart has the version of the packages, and so has every image that a reader is told of',
+  async (t) => {
+    const file = async (name: string): Promise<string> =>
+      readFile(fileURLToPath(new URL(`../../../${name}`, import.meta.url)), 'utf8')
+    const { version } = JSON.parse(await file('package.json')) as { version: string }
+    for (const name of ['examples/kubernetes/quickstart.yaml', 'docs/install.md']) {
+      const tags = (await file(name)).matchAll(/\/nsm\/[$\w-]+:([\w.-]+)/g)
+      t.same(new Set(Array.from(tags, ([, tag]) => tag)), new Set([version]), name)
+    }
+    const about = parse(await read('Chart.yaml')) as { version: string; appVersion: string }
+    t.equal(about.version, version)
+    t.equal(about.appVersion, version)
+  },
+)

@@ -8,6 +8,7 @@ import { openApiClient } from '@nsm/kubernetes/open-client.js'
 import { silent } from '@nsm/sdk/log.js'
 import type { Test } from 'tap'
 import { connectCluster, type ClusterEvent } from './harness/cluster.ts'
+import { partImage } from './harness/part-image.ts'
 import { waitFor } from './harness/wait-for.ts'
 
 /** A namespace with an agent of its own on one node, beside whatever is installed there. */
@@ -41,7 +42,6 @@ export interface RunningPod {
   readonly cgroup: string
 }
 
-const image = (part: string): string => `localhost/nsm/${part}:dev`
 /** A folder that each node of the harness has for itself. */
 export const socketFolder: string = `/run/spire/agent-test-${process.pid}`
 const socket = `${socketFolder}/agent.sock`
@@ -99,9 +99,9 @@ export async function agentWorld(t: Test): Promise<AgentWorld> {
 
 /** The images of this build. */
 export const images: Readonly<Record<'agent' | 'registry' | 'sidecar', string>> = {
-  agent: image('agent'),
-  registry: image('registry'),
-  sidecar: image('sidecar'),
+  agent: partImage('agent'),
+  registry: partImage('registry'),
+  sidecar: partImage('sidecar'),
 }
 
 /** Rights as the chart gives them, and the empty Secret. */

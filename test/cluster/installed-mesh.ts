@@ -1,6 +1,7 @@
 import path from 'node:path'
 import type { Test } from 'tap'
 import { connectCluster, type Cluster } from './harness/cluster.ts'
+import { partImage } from './harness/part-image.ts'
 import { checkout } from './harness/tools.ts'
 import { waitFor } from './harness/wait-for.ts'
 
@@ -11,10 +12,10 @@ const chart = path.join(checkout, 'charts/nsm')
 /** Installs the chart, or brings the release to these values; resolves when every part is ready. */
 export async function install(cluster: Cluster, ...values: readonly string[]): Promise<void> {
   const sets = values.flatMap((value) => ['--set', value])
-  const tag = values.some((value) => value.startsWith('image.tag=')) ? [] : ['--set', 'image.tag=dev']
   await cluster.helm([
     ...['upgrade', '--install', 'nsm', chart, '--namespace', system, '--create-namespace'],
-    ...['--wait', '--timeout', '5m', ...tag, ...sets],
+    // Without a value Helm would keep those of before.
+    ...['--reset-values', '--wait', '--timeout', '5m', ...sets],
   ])
 }
 
@@ -51,7 +52,7 @@ export async function testNamespace(
 }
 
 /** Containers that do nothing, and those that run a script; every image of ours has Node.js. */
-export const image = 'localhost/nsm/nsm:dev'
+export const image: string = partImage('nsm')
 export const sleep: readonly string[] = [
   '/nsm/node',
   '-e',
@@ -93,7 +94,7 @@ export function endpoint(options: EndpointOptions): readonly object[] {
   })
   const main = {
     name: 'endpoint',
-    image: 'localhost/nsm/icmp-responder:dev',
+    image: partImage('icmp-responder'),
     env: [
       { name: 'SPIFFE_ENDPOINT_SOCKET', value: 'unix:///run/spire/sockets/agent.sock' },
       field('NSM_NAME', 'metadata.name'),

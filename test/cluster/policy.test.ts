@@ -1,5 +1,14 @@
 import t from 'tap'
-import { containersOf, endpoint, install, installedMesh, ping, pod, testNamespace } from './installed-mesh.ts'
+import {
+  containersOf,
+  endpoint,
+  image,
+  install,
+  installedMesh,
+  ping,
+  pod,
+  testNamespace,
+} from './installed-mesh.ts'
 import { waitFor } from './harness/wait-for.ts'
 
 const cluster = await installedMesh()
@@ -17,7 +26,7 @@ t.test('API servers inject by themselves: no webhook runs', async (t) => {
   await testNamespace(t, cluster, namespace)
   await cluster.apply(endpoint({ namespace, service: namespace, cidr: '172.26.0.0/28', node: node.name }))
 
-  const first = { initContainers: [{ name: 'first', image: 'localhost/nsm/nsm:dev', args: ['--version'] }] }
+  const first = { initContainers: [{ name: 'first', image, args: ['--version'] }] }
   // An API server takes a moment to follow a new policy.
   const made = { namespace, name: 'asks', node: node.name }
   await waitFor('a policy that is followed', async () => {

@@ -100,8 +100,10 @@ t.test('images of both ways are the same', async (t) => {
   t.test('again and elsewhere', async (t) => {
     t.equal(await buildImages(...from, '--out', join(out, 'images'), '--tag', 'v1'), printed)
     await buildImages(...from, '--out', join(out, 'others'), 'registry', 'sidecar')
+    const { version } = JSON.parse(await ownFile('package.json')) as { version: string }
     for (const name of ['registry', 'sidecar']) {
-      const { layers } = await readImage(join(out, 'others', `${name}.tar`))
+      const { layers, name: withTag } = await readImage(join(out, 'others', `${name}.tar`))
+      t.equal(withTag, `localhost/nsm/${name}:${version}`, 'the tag that the chart asks for')
       t.same(layers.slice(0, 2), images.get(name)?.layers.slice(0, 2), 'all but the kept code')
     }
     t.equal(new Set([...images.values()].map(({ layers }) => layers[0])).size, 1, 'one base for all')

@@ -10,7 +10,8 @@ import { checkout, openTools } from './tools.ts'
 
 export interface LoadOptions {
   readonly layout: Layout
-  readonly tag: string
+  /** Undefined = the one that the chart asks for. */
+  readonly tag: string | undefined
   readonly progress: Progress
 }
 
@@ -20,9 +21,10 @@ export async function loadImages({ layout, tag, progress }: LoadOptions): Promis
   const folder = path.join(checkout, 'build/images')
   const onWait = (): void => progress.say('another process builds the images: waiting for it')
   await exclusive('images', onWait, async () => {
-    await progress.step(`images built, tag ${tag}`, async () => {
+    await progress.step(`images built${tag === undefined ? '' : `, tag ${tag}`}`, async () => {
       await run(['node', path.join(checkout, 'scripts/bundle.mjs')], { cwd: checkout })
-      await run([path.join(checkout, 'scripts/images'), '--tag', tag], { cwd: checkout })
+      const tagged = tag === undefined ? [] : ['--tag', tag]
+      await run([path.join(checkout, 'scripts/images'), ...tagged], { cwd: checkout })
     })
     const archives = (await readdir(folder)).filter((file) => file.endsWith('.tar')).sort()
     await progress.step(`${archives.length} images on ${layout.nodes.length} nodes`, async () => {

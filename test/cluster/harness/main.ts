@@ -15,7 +15,7 @@ const usage = `Kubernetes of some nodes on this machine, for development and tes
   up [--nodes 2]           brings the cluster up (the first time builds Kubernetes: about 10 minutes)
   api up [--version 1.34]  an API server with etcd alone; its name is api if no other is given
   down                     ends the cluster and removes all of it
-  load [--tag dev]         builds the images of all parts and gives them to every node
+  load [--tag TAG]         builds the images of all parts and gives them to every node
   kubectl ARG...           kubectl on the cluster
   helm ARG...              helm on the cluster
   env                      prints shell commands that set KUBECONFIG, NSM_CLUSTER and PATH
@@ -64,14 +64,14 @@ async function main(argv: readonly string[]): Promise<number> {
 function options(
   args: readonly string[],
   name: string,
-): { name: string; nodes: number; minor: Minor; tag: string; owner: number } {
+): { name: string; nodes: number; minor: Minor; tag: string | undefined; owner: number } {
   const { values } = parseArgs({
     args: [...args],
     options: {
       name: { type: 'string', default: name },
       nodes: { type: 'string', default: '2' },
       version: { type: 'string', default: minors[0] },
-      tag: { type: 'string', default: 'dev' },
+      tag: { type: 'string' },
       owner: { type: 'string', default: '0' },
     },
   })
