@@ -4,7 +4,7 @@ import type { Logger } from '@nsm/sdk/log.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import type { ApiClient, KubernetesObject, Selection } from './api-client.ts'
 import { backoff } from '@nsm/spiffe/backoff.js'
-import { listAll } from './list.ts'
+import { listAll, type Listed } from './list.ts'
 import { watchOnce, type WatchEvent } from './watch.ts'
 
 export interface FollowOptions<T> {
@@ -17,7 +17,7 @@ export interface FollowOptions<T> {
   /** Ends it. */
   readonly signal: AbortSignal
   /** All objects that there are. */
-  readonly onList: (objects: readonly T[]) => void
+  readonly onList: (listed: Listed<T>) => void
   readonly onEvent: (type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T) => void
   /** The server said something, be it that nothing has changed. */
   readonly onHeard: () => void
@@ -45,7 +45,7 @@ export async function follow<T extends KubernetesObject>(options: FollowOptions<
   async function list(): Promise<void> {
     const listed = await listAll<T>({ client, path, select, notOlderThan: seen, signal })
     onHeard()
-    options.onList(listed.items)
+    options.onList(listed)
     version = listed.version
     seen = listed.version
     log.debug({ objects: listed.items.length, version }, 'listed')

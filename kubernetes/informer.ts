@@ -3,6 +3,7 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import type { ApiClient, KubernetesObject, Selection } from './api-client.ts'
 import { follow } from './follow.ts'
+import type { Listed } from './list.ts'
 import { objectCache, withoutManagedFields, type Change } from './object-cache.ts'
 
 export type { Change } from './object-cache.ts'
@@ -16,6 +17,8 @@ export interface InformerOptions<T extends KubernetesObject> {
   readonly clock?: Clock
   /** What of an object stays in memory: everything but `metadata.managedFields` unless said otherwise. Name, namespace, uid and resourceVersion must stay. */
   readonly keep?: (object: T) => T
+  /** Told of each whole list, the first one included, after the changes that it made. */
+  readonly onList?: (listed: Listed<T>) => void
   /** After this time without a word from the server the objects no longer count as known; default 10 min. A watch that works says something each 5 min. */
   readonly staleAfterMs?: number
   /** Numbers from 0 to 1, for the waits that keep many informers apart. */
@@ -44,7 +47,7 @@ const defaultStaleMs = 600_000
 /** Lists a collection and follows it, whatever happens to the server; what was missed meanwhile is told as changes. */
 export function informer<T extends KubernetesObject>(options: InformerOptions<T>): Informer<T> {
   const { client, path, select = {}, clock = systemClock, random = Math.random } = options
-  const { staleAfterMs = defaultStaleMs, keep = withoutManagedFields<T> } = options
+  const { staleAfterMs = defaultStaleMs, keep = withoutManagedFields<T>, onList = () => undefined } = options
   const log = options.log.child({ path })
   const cache = objectCache<T>({ keep, log })
   const end = new AbortController()
@@ -60,8 +63,9 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
     clock,
     random,
     signal: end.signal,
-    onList(objects) {
-      cache.replaceAll(objects)
+    onList(listed) {
+      cache.replaceAll(listed.items)
+      onList(listed)
       markSynced()
     },
     onEvent: (type, object) => cache.apply(type, object),

@@ -37,18 +37,22 @@ export function expiry<Item extends RegistryItem, Query, Response>(
   const { resource, known, outage, clock, log, random } = shared
   const removals = taskQueue(concurrency)
   const going = new Set<string>()
+  /** Where the next look goes on: objects that cannot be removed don't keep those behind them waiting. */
+  let left = known.values()
   let isClosed = false
 
   async function look(): Promise<void> {
     renewals.prune()
-    let n = 0
-    for (const one of known.values()) {
-      if (isClosed || going.size >= maxRemovals) return
+    for (let n = 1; !isClosed && (going.size < maxRemovals || !outage.isOver); n += 1) {
+      const { value: one, done } = left.next()
+      if (done === true) {
+        left = known.values()
+        return
+      }
       if (one.endsMs !== Infinity) {
         if (!outage.isOver) prolong(shared, one, graceMs)
         else if (isDue(shared, renewals, one)) remove(one)
       }
-      n += 1
       if (n % batch === 0) await setImmediate()
     }
   }
@@ -58,8 +62,8 @@ export function expiry<Item extends RegistryItem, Query, Response>(
     going.add(key)
     removals.add(async () => {
       const now = known.get(key)
-      if (now?.object === object && isOver(shared, renewals, now) && (await removed(shared, renewals, now)))
-        expired()
+      const isStill = now?.object === object && outage.isOver && isOver(shared, renewals, now)
+      if (isStill && (await removed(shared, renewals, now))) expired()
       going.delete(key)
     })
   }
@@ -128,8 +132,9 @@ async function removed<Item extends RegistryItem, Query, Response>(
   } catch (reason) {
     const err = NsmError.from(reason)
     goesOn()
-    // Refreshed or removed by somebody else: the watch will tell.
-    if (err.code !== 'ABORTED' && err.code !== 'NOT_FOUND')
+    if (err.code === 'NOT_FOUND') known.removed(object)
+    // Refreshed by somebody else: the watch will tell.
+    else if (err.code !== 'ABORTED')
       log.warn({ name, code: err.code, err: err.message }, `${resource.kind.what} that is over not removed`)
     return false
   }

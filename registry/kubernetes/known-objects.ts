@@ -20,6 +20,8 @@ export interface KnownObjects<Item> extends Omit<NamedObjects<Item>, 'put' | 'dr
   removed(object: KubernetesObject): void
   /** What the watch tells. */
   told(object: KubernetesObject, deleted: boolean): void
+  /** All objects that there were at a version: whatever else is known and not younger was deleted unseen. */
+  listed(objects: readonly KubernetesObject[], version: string): void
   /** Shows the item otherwise until the object changes. */
   show(key: string, item: Item): void
 }
@@ -53,6 +55,12 @@ export function knownObjects<Item extends RegistryItem, Query, Response>(
     objects.drop(key)
   }
 
+  /** Whether this process wrote it so lately that the watch may be behind. */
+  function isUntold(key: string): boolean {
+    const sinceMs = writtenMs.get(key)
+    return sinceMs !== undefined && clock.now() - sinceMs < settledMs
+  }
+
   /** Whether an object that comes late says less than what is known. */
   function isBehind(object: KubernetesObject): boolean {
     const mine = objects.get(keyOf(object))
@@ -80,11 +88,17 @@ export function knownObjects<Item extends RegistryItem, Query, Response>(
         drop(object)
         return
       }
-      const sinceMs = writtenMs.get(key)
-      if (gone.has(object)) return
-      if (sinceMs !== undefined && clock.now() - sinceMs < settledMs && isBehind(object)) return
+      if (gone.has(object) || (isUntold(key) && isBehind(object))) return
       writtenMs.delete(key)
       if (objects.get(key)?.object.metadata.resourceVersion !== object.metadata.resourceVersion) take(object)
+    },
+
+    listed(there, version) {
+      const keys = new Set(there.map(keyOf))
+      for (const { key, object } of objects.values()) {
+        const isYounger = isUntold(key) && revision(object) > numberOf(version)
+        if (!keys.has(key) && !isYounger) drop(object)
+      }
     },
 
     show(key, item) {
@@ -114,6 +128,9 @@ function recentlyGone(clock: Clock): {
 
 /** Versions of one kind of object can be compared as numbers; what is none counts as old. */
 function revision({ metadata }: KubernetesObject): bigint {
-  const text = metadata.resourceVersion ?? ''
+  return numberOf(metadata.resourceVersion ?? '')
+}
+
+function numberOf(text: string): bigint {
   return /^\d{1,40}$/.test(text) ? BigInt(text) : 0n
 }

@@ -27,7 +27,8 @@ export interface NamedObjects<Item> {
   /** What counts under a name. */
   named(name: string): Known<Item> | undefined
   get(key: string): Known<Item> | undefined
-  values(): Iterable<Known<Item>>
+  /** Those put while it is walked come, too. */
+  values(): IterableIterator<Known<Item>>
   /** Names that may fit a pattern. */
   candidates(pattern: Item): string[]
   /** @throws NsmError RESOURCE_EXHAUSTED for an item that would be one too many. */

@@ -125,7 +125,14 @@ function watched<Item extends RegistryItem, Query, Response>(
   client: ApiClient,
   { resource, known, log, clock, random }: Shared<Item, Query, Response>,
 ): { readonly isLoaded: () => boolean; close(): void } {
-  const objects = informer<KubernetesObject>({ client, path: collectionPath(resource), log, clock, random })
+  const objects = informer<KubernetesObject>({
+    client,
+    path: collectionPath(resource),
+    log,
+    clock,
+    random,
+    onList: ({ items, version }) => known.listed(items, version),
+  })
   let isLoaded = false
   objects.onChange(({ type, object }) => known.told(object, type === 'deleted'))
   void objects.whenSynced().then(

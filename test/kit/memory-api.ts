@@ -10,6 +10,8 @@ export interface MemoryApi {
   readonly calls: string[]
   /** Refuses everything, and ends watches, while true. */
   isAway: boolean
+  /** Ends all watches in good order. */
+  endWatches(): void
   /** Told of each call before it is done; may throw, or wait. */
   before: (call: string) => void | Promise<void>
   /** Watches tell nothing until it is false again. */
@@ -117,6 +119,8 @@ export function memoryApi(): MemoryApi {
       if (isSlow) held.push(send)
       else send()
     }
+    const missed = store.since(Number(url.searchParams.get('resourceVersion')))
+    if (missed === undefined) throw new NsmError('OUT_OF_RANGE', 'too old resource version')
     const forget = store.onEvent(tell)
     streams.add(stream)
     stream.on('close', () => {
@@ -124,7 +128,7 @@ export function memoryApi(): MemoryApi {
       streams.delete(stream)
     })
     signal?.addEventListener('abort', () => stream.destroy(), { once: true })
-    for (const event of store.since(Number(url.searchParams.get('resourceVersion'))) ?? []) tell(event)
+    for (const event of missed) tell(event)
     return stream
   }
 
@@ -138,7 +142,10 @@ export function memoryApi(): MemoryApi {
     },
     set isAway(now) {
       isAway = now
-      if (now) for (const stream of streams) stream.end()
+      if (now) api.endWatches()
+    },
+    endWatches() {
+      for (const stream of streams) stream.end()
     },
     get isSlow() {
       return isSlow

@@ -1,4 +1,5 @@
 import { background } from '@nsm/sdk/ctx.js'
+import { NsmError } from '@nsm/sdk/errors.js'
 import t from 'tap'
 import { advance } from '../../kit/advance.ts'
 import type { MemoryApi } from '../../kit/memory-api.ts'
@@ -131,6 +132,38 @@ t.test('others’ objects that are over go later, by lot, each once or nearly so
   )
   const deletes = api.calls.slice(0).filter((call) => call.startsWith('DELETE')).length
   t.ok(deletes >= count && deletes < count * 1.5, `${deletes} deletes, ${before} calls before`)
+})
+
+t.test('one that is over and was removed unseen is not asked for again', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  await store.register(ctx, alive('a'))
+  await settled()
+  api.isSlow = true
+  api.store.remove(collection, 'nsm-system', 'a')
+  await advance(clock, 2 * periodMs)
+  t.same(
+    api.calls.filter((call) => call.startsWith('DELETE')),
+    [`DELETE ${path}/a`],
+  )
+  t.equal(store.size, 0)
+})
+
+t.test('however many cannot be removed, the others are', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  const stuck = Array.from({ length: 300 }, (_, n) => `stuck${n}`)
+  for (const name of [...stuck, 'other']) await store.register(ctx, alive(name))
+  api.before = (call) => {
+    if (call.startsWith('DELETE') && call.includes('stuck'))
+      throw new NsmError('PERMISSION_DENIED', 'a webhook says no')
+  }
+  await advance(clock, 2 * periodMs)
+  t.same(
+    api.store.list(collection).filter(({ metadata }) => metadata.name === 'other'),
+    [],
+  )
+  t.equal(store.size, stuck.length)
 })
 
 t.test('refreshed while it is being removed: it stays, or is made again', async (t) => {

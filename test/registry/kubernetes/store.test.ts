@@ -2,6 +2,7 @@ import { NetworkService } from '@nsm/api/gen/registry.js'
 import { background } from '@nsm/sdk/ctx.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import t from 'tap'
+import { advance } from '../../kit/advance.ts'
 import { endpoint, namesFound, registryConformance, watcher } from '../../kit/registry-conformance.ts'
 import { replicaWorld } from '../../kit/replica-world.ts'
 import { settled } from '../../kit/settled.ts'
@@ -73,6 +74,60 @@ t.test('what people delete is gone until its owner hears of it and registers aga
   t.match(await next(), /^-a/)
   await store.register(ctx, alive('a'))
   t.match(await next(), /^\+a/)
+})
+
+t.test(
+  'what was made and deleted while there was no watch is gone, however long that was forgotten',
+  async (t) => {
+    const { api, clock, stores, alive } = replicaWorld(t)
+    const [a, b] = [stores(), stores()]
+    await settled()
+    const service = NetworkService.fromPartial({ name: 'db', payload: 'IP', pathIds: ['spiffe://k8s.nsm/a'] })
+    await a.networkServiceEndpoints.register(ctx, alive('stays'))
+    await settled()
+    const next = watcher(t, a.networkServiceEndpoints, { name: 'x' })
+    api.endWatches()
+    await settled()
+    await a.networkServices.register(ctx, service)
+    await a.networkServiceEndpoints.register(ctx, alive('x'))
+    t.match(await next(), '+x')
+    await b.networkServices.unregister(ctx, service)
+    await b.networkServiceEndpoints.unregister(ctx, endpoint('x'))
+    api.store.compact()
+    await advance(clock, 20_000)
+    t.match(await next(), /^-x/)
+    t.equal(a.networkServices.size, 0)
+    t.same(await namesFound(ctx, a.networkServiceEndpoints), ['stays'])
+  },
+)
+
+t.test('a list that is older than an own write takes nothing back', async (t) => {
+  const { api, clock, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  await store.register(ctx, alive('a'))
+  await settled()
+  let listed: (() => void) | undefined
+  const client = api.client()
+  const slow = await replica({
+    client: {
+      ...client,
+      async get(path, signal) {
+        const answer = await client.get(path, signal)
+        const isList = /networkserviceendpoints\?.*resourceVersion/.test(path)
+        if (isList) await new Promise<void>((resolve) => (listed = resolve))
+        return answer as never
+      },
+    },
+  })
+  api.endWatches()
+  await store.register(ctx, alive('b'))
+  api.store.compact()
+  await advance(clock, 20_000)
+  t.ok(listed, 'it is being listed')
+  await slow.register(ctx, alive('young'))
+  listed?.()
+  await settled()
+  t.same(await namesFound(ctx, slow), ['a', 'b', 'young'])
 })
 
 t.test('a service that was registered again says nothing new and writes nothing', async (t) => {
