@@ -1,4 +1,4 @@
-import { nearest } from '@nsm/sdk/process/nearest.js'
+import { annotationHints } from './annotation-hints.ts'
 import { InjectionError } from './injection-error.ts'
 import { imageFault, quantityFault, quantityValue } from './kubernetes-values.ts'
 import type { Resources } from './sidecar-container.ts'
@@ -21,6 +21,9 @@ const resourceKeys: ReadonlyMap<string, keyof Resources> = new Map([
   ['networkservicemesh.io/sidecar-memory-request', 'requestsMemory'],
   ['networkservicemesh.io/sidecar-memory-limit', 'limitsMemory'],
 ])
+
+/** Of annotations one by one. */
+const maxWarnings = 5
 
 /** Reads a pod's overrides from its annotations; warns of annotations of ours that mean nothing. @throws InjectionError */
 export function overridesOf(
@@ -49,17 +52,20 @@ export function overridesOf(
       `annotation ${requiredKey} must be true or false, not ${JSON.stringify(required.slice(0, 80))}`,
     )
   }
-  const known = [servicesKey, injectKey, requiredKey, imageKey, ...resourceKeys.keys()]
-  const warnings = [...annotations.keys()]
-    .filter((key) => key.startsWith('networkservicemesh.io/') && !known.includes(key))
-    .map((key) => {
-      const hint = nearest(key, known)
-      return hint === undefined
-        ? `annotation ${key} means nothing`
-        : `annotation ${key}: did you mean ${hint}?`
-    })
   const isRequired = required === 'true'
-  return { overrides: { image, resources: Object.fromEntries(resources), isRequired }, warnings }
+  const overrides = { image, resources: Object.fromEntries(resources), isRequired }
+  return { overrides, warnings: meaningless([...annotations.keys()], servicesKey) }
+}
+
+function meaningless(keys: readonly string[], servicesKey: string): readonly string[] {
+  const known = [servicesKey, injectKey, requiredKey, imageKey, ...resourceKeys.keys()]
+  const unknown = keys.filter((key) => key.startsWith('networkservicemesh.io/') && !known.includes(key))
+  const warnings = annotationHints(unknown, known, maxWarnings).map(({ key, meant }) =>
+    meant === undefined ? `annotation ${key} means nothing` : `annotation ${key}: did you mean ${meant}?`,
+  )
+  const others = unknown.length - warnings.length
+  if (others === 0) return warnings
+  return [...warnings, `and ${others} more annotations networkservicemesh.io/… mean nothing`]
 }
 
 /** The operator's resources with a pod's own; a limit that the pod did not set follows its request. @throws InjectionError */

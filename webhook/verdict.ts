@@ -1,4 +1,4 @@
-import { nearest } from '@nsm/sdk/process/nearest.js'
+import { annotationHints } from './annotation-hints.ts'
 import { objectOf, objectsOf, textOf, textsOf, type JsonObject } from './json.ts'
 import type { NamespaceInfo } from './namespaces.ts'
 
@@ -47,10 +47,14 @@ export function verdictOn(
   )
 }
 
+/** More annotations than people write. */
+const maxCompared = 100
+
 /** Nothing else would tell that a pod meant to have connections. */
 function misspelt(annotations: ReadonlyMap<string, string>, annotation: string): string | undefined {
-  const key = [...annotations.keys()].find((other) => nearest(other, [annotation]) !== undefined)
-  return key === undefined ? undefined : `annotation ${key} means nothing; did you mean ${annotation}?`
+  const hints = annotationHints([...annotations.keys()], [annotation], maxCompared)
+  const slip = hints.find(({ meant }) => meant !== undefined)
+  return slip === undefined ? undefined : `annotation ${slip.key} means nothing; did you mean ${annotation}?`
 }
 
 function switchedOff(

@@ -316,3 +316,15 @@ t.test('an annotation that is nearly the right one is warned of', async (t) => {
   for (const key of ['example.com/other', 'networkservicemesh.io/inject', 'kubernetes.io/psp'])
     t.equal(warningsFor(key), undefined, key)
 })
+
+t.test('sixty thousand annotations are answered with a few words', async (t) => {
+  const many = Array.from({ length: 60_000 }, (_, i) => [`networkservicemesh.io/key-${i}`, ''])
+  const asking = Object.fromEntries([['networkservicemesh.io', 'kernel://db/nsm-1'], ...many])
+  const { response, patch } = ask(annotated({ annotations: asking }))
+  t.ok(patch.length > 0, 'injected')
+  t.equal(response.warnings?.length, 6)
+  t.equal(response.warnings?.at(-1), 'and 59995 more annotations networkservicemesh.io/… mean nothing')
+  const silent = ask(annotated({ annotations: Object.fromEntries(many) }))
+  t.equal(silent.response.allowed, true)
+  t.same(silent.response.warnings ?? [], [])
+})
