@@ -6,19 +6,26 @@ import type { Logger } from '@nsm/sdk/log.js'
 import { sleep } from '@nsm/sdk/sleep.js'
 import { connectedCondition, type NodePod, type PodCondition } from '../node-pods.ts'
 import { carriesPackets, type SidecarConnection } from './sidecar-status.ts'
+import { wordsPace } from './words-pace.ts'
 
 /** What the condition is to say. */
-export type Connected = Pick<PodCondition, 'status' | 'reason' | 'message'>
+export interface Connected {
+  readonly status: PodCondition['status']
+  readonly reason: string
+  readonly message: string
+  /** Id of the connection whose reason and words these are; absent = of no single one. */
+  readonly connection?: string
+}
 
 /** The condition of one pod in the API server. */
 export interface ConditionWriter {
-  /** Writes it unless it is there already; the newest counts, and is tried until it is written. */
+  /** Writes it unless it is there already; the newest counts, and is tried until it is written. New words of the same failure wait. */
   set(connected: Connected): void
   close(): void
 }
 
 export interface ConditionWriterOptions {
-  readonly client: ApiClient
+  readonly client: Pick<ApiClient, 'patch'>
   /** The pod as it is known now; undefined = gone. */
   readonly pod: () => NodePod | undefined
   readonly clock: Clock
@@ -31,9 +38,9 @@ const longestRetryMs = 60_000
 /** Connected when every connection carries packets; else the first that does not says why. */
 export function connectedOf(connections: Iterable<SidecarConnection>): Connected {
   for (const connection of connections) {
-    const { networkService, reason, message } = connection
+    const { id, networkService, reason, message } = connection
     if (!carriesPackets(connection))
-      return { status: 'False', reason, message: `${networkService}: ${message}` }
+      return { status: 'False', reason, message: `${networkService}: ${message}`, connection: id }
   }
   return { status: 'True', reason: 'Connected', message: 'all connections carry packets' }
 }
@@ -41,27 +48,41 @@ export function connectedOf(connections: Iterable<SidecarConnection>): Connected
 /** Writes the condition of one pod. */
 export function conditionWriter({ client, pod, clock, log }: ConditionWriterOptions): ConditionWriter {
   const end = new AbortController()
+  const pace = wordsPace()
   let wanted: Connected | undefined
   let written: PodCondition | undefined
+  /** What this process wrote last, and until when only its words don't count. */
+  let said: { readonly connected: Connected; readonly untilMs: number } | undefined
   let writing = false
+  let disarm: () => void = () => undefined
 
   const writeOnce = async (next: Connected): Promise<void> => {
     const target = pod()
     // What was written may be told late.
     const there = written ?? target?.connected
     if (target === undefined || isSame(there, next)) return
+    const { status, reason, message } = next
     const now = new Date(clock.now()).toISOString().replace(/\.\d+Z$/, 'Z')
-    const changedAt = there?.status === next.status ? (there.lastTransitionTime ?? now) : now
-    const condition = { type: connectedCondition, ...next, lastTransitionTime: changedAt }
+    const changedAt = there?.status === status ? (there.lastTransitionTime ?? now) : now
+    const condition = { type: connectedCondition, status, reason, message, lastTransitionTime: changedAt }
     await patch(client, target, condition)
     written = condition
+    if (!isSameFailure(said?.connected, next)) pace.reset()
+    said = { connected: next, untilMs: clock.now() + pace.next() }
   }
+  const waitMs = (next: Connected): number =>
+    said !== undefined && isSameFailure(said.connected, next) ? said.untilMs - clock.now() : 0
   const writeAll = async (): Promise<void> => {
     const retry = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random: Math.random })
     writing = true
     try {
       while (wanted !== undefined && !end.signal.aborted) {
         const next: Connected = wanted
+        const ms = waitMs(next)
+        if (ms > 0) {
+          disarm = clock.after(ms, go)
+          return
+        }
         const failure = await writeOnce(next).then(
           () => undefined,
           (reason: unknown) => NsmError.from(reason),
@@ -76,13 +97,20 @@ export function conditionWriter({ client, pod, clock, log }: ConditionWriterOpti
       writing = false
     }
   }
+  const go = (): void => {
+    disarm()
+    if (!writing) void writeAll()
+  }
 
   return {
     set(connected) {
       wanted = connected
-      if (!writing) void writeAll()
+      go()
     },
-    close: () => end.abort(new NsmError('CANCELLED', 'the pod is gone')),
+    close() {
+      disarm()
+      end.abort(new NsmError('CANCELLED', 'the pod is gone'))
+    },
   }
 }
 
@@ -92,12 +120,20 @@ function isOver({ code }: NsmError): boolean {
 }
 
 function isSame(there: PodCondition | undefined, next: Connected): boolean {
-  // The words change with each failed request: they are written when something else changes.
-  return there?.status === next.status && there.reason === next.reason
+  return there?.status === next.status && there.reason === next.reason && there.message === next.message
+}
+
+/** Only the words may differ. */
+function isSameFailure(said: Connected | undefined, next: Connected): boolean {
+  return said?.status === next.status && said.reason === next.reason && said.connection === next.connection
 }
 
 /** Leaves all else of the status alone; a pod of the same name that came after is refused by its uid. */
-async function patch(client: ApiClient, { metadata }: NodePod, condition: PodCondition): Promise<void> {
+async function patch(
+  client: ConditionWriterOptions['client'],
+  { metadata }: NodePod,
+  condition: PodCondition,
+): Promise<void> {
   const { namespace, name, uid } = metadata
   await client.patch(
     `/api/v1/namespaces/${namespace}/pods/${name}/status`,
