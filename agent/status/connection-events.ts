@@ -1,5 +1,7 @@
+import type { Backoff } from '@nsm/spiffe/backoff.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import type { SidecarConnection } from './sidecar-status.ts'
+import { wordsPace } from './words-pace.ts'
 
 /** One thing that happened to a connection of a pod, for people. */
 export interface ConnectionEvent {
@@ -15,7 +17,7 @@ export interface ConnectionEventsOptions {
   readonly tell: (event: ConnectionEvent) => void
 }
 
-/** Turns the states of one pod's connections into events: each change of state is told once. */
+/** Turns the states of one pod's connections into events: each change of state is told once, and a failure again while it lasts. */
 export interface ConnectionEvents {
   /** Takes the newest state of a connection. */
   see(connection: SidecarConnection): void
@@ -30,8 +32,10 @@ const settleMs: Readonly<Record<string, number>> = {
   ControlPlaneLost: 10_000,
   DataPlaneLost: 0,
 }
-/** Between two events of one connection whose failure only changes its words. */
-const repeatMs = 30_000
+/** Before another reason is told of a connection whose failure is told already. */
+const anotherReasonMs = 30_000
+/** A failure that stays as it is: the API server forgets Events after an hour; told within 50 min it is counted up in the one that is there. */
+const reminderMs = 1_800_000
 /** More events of one pod at once, and more often than this in the long run, are left out: a pod says what it likes. */
 const burst = 20
 const eachMs = 15_000
@@ -39,9 +43,18 @@ const eachMs = 15_000
 interface Known {
   latest: SidecarConnection
   /** The failure that was told and is not over. */
-  told: { readonly message: string; readonly atMs: number } | undefined
+  told: Told | undefined
   /** The one that is about to be told, by its reason. */
   waiting: { readonly reason: string; readonly disarm: () => void } | undefined
+  readonly pace: Backoff
+}
+
+interface Told {
+  readonly reason: string
+  readonly message: string
+  readonly atMs: number
+  /** Before other words of the same reason. */
+  readonly pauseMs: number
 }
 
 /** Nothing is known yet. */
@@ -52,25 +65,39 @@ export function connectionEvents({ clock, startedAtMs, tell }: ConnectionEventsO
     if (isAllowed()) tell({ type, reason, message })
   }
 
+  const wait = (one: Known, ms: number): void => {
+    one.waiting?.disarm()
+    one.waiting = { reason: one.latest.reason, disarm: clock.after(ms, () => tellFailure(one)) }
+  }
   const tellFailure = (one: Known): void => {
+    const { told, pace } = one
+    const { reason } = one.latest
     const message = failureOf(one.latest)
-    one.waiting = undefined
-    one.told = { message, atMs: clock.now() }
+    if (told?.reason !== reason) pace.reset()
+    one.told = {
+      reason,
+      message,
+      atMs: clock.now(),
+      pauseMs: told?.message === message ? told.pauseMs : pace.next(),
+    }
     say('Warning', 'NetworkServiceFailed', message)
+    wait(one, reminderMs)
   }
   const fail = (one: Known): void => {
-    const { reason } = one.latest
-    if (one.waiting?.reason === reason || one.told?.message === failureOf(one.latest)) return
+    const { told, waiting, latest } = one
+    if (told === undefined && waiting?.reason === latest.reason) return
+    const ms =
+      told === undefined ? (settleMs[latest.reason] ?? 0) : told.atMs + pauseOf(told, latest) - clock.now()
+    if (ms <= 0) tellFailure(one)
+    else wait(one, ms)
+  }
+  const rest = (one: Known): void => {
     one.waiting?.disarm()
     one.waiting = undefined
-    const waitMs = one.told === undefined ? (settleMs[reason] ?? 0) : one.told.atMs + repeatMs - clock.now()
-    if (waitMs <= 0) tellFailure(one)
-    else one.waiting = { reason, disarm: clock.after(waitMs, () => tellFailure(one)) }
   }
   const recover = (one: Known, before: SidecarConnection | undefined, isNews: boolean): void => {
     const wasTold = one.told !== undefined
-    one.waiting?.disarm()
-    one.waiting = undefined
+    rest(one)
     one.told = undefined
     const { reason, lastHeal, endpoint } = one.latest
     const isElsewhere = before !== undefined && before.endpoint !== endpoint
@@ -82,7 +109,7 @@ export function connectionEvents({ clock, startedAtMs, tell }: ConnectionEventsO
 
   return {
     see(latest) {
-      const one = known.get(latest.id) ?? { latest, told: undefined, waiting: undefined }
+      const one = known.get(latest.id) ?? { latest, told: undefined, waiting: undefined, pace: wordsPace() }
       const before = known.has(latest.id) ? one.latest : undefined
       const isNews =
         before === undefined
@@ -92,7 +119,7 @@ export function connectionEvents({ clock, startedAtMs, tell }: ConnectionEventsO
       known.set(latest.id, one)
       if (latest.state === 'UP') recover(one, before, isNews)
       else if (Object.hasOwn(settleMs, latest.reason)) fail(one)
-      else if (latest.state === 'CLOSED') one.waiting?.disarm()
+      else rest(one)
     },
     only(ids) {
       for (const [id, { waiting }] of known) {
@@ -102,9 +129,14 @@ export function connectionEvents({ clock, startedAtMs, tell }: ConnectionEventsO
       }
     },
     close() {
-      for (const { waiting } of known.values()) waiting?.disarm()
+      for (const one of known.values()) rest(one)
     },
   }
+}
+
+function pauseOf({ reason, message, pauseMs }: Told, latest: SidecarConnection): number {
+  if (failureOf(latest) === message) return reminderMs
+  return latest.reason === reason ? pauseMs : anotherReasonMs
 }
 
 function connectionOf({ networkService, interface: name, endpoint, addresses }: SidecarConnection): string {

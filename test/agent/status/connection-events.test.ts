@@ -87,6 +87,58 @@ t.test('a refused request is told when it lasts, its changing words now and then
   t.equal(clock.pending, 0)
 })
 
+t.test('a failure that stays as it is is told each half hour, as long as it lasts', async (t) => {
+  const { see, told, clock } = pod()
+  const sinceMs = start
+  const line = 'Warning NetworkServiceFailed db: RequestFailed: no endpoint'
+  see('CONNECTING', 'RequestFailed', { sinceMs, message: 'no endpoint' })
+  clock.advance(3_000)
+  t.same(told(), [line])
+  for (let minute = 0; minute < 120; minute++) {
+    clock.advance(60_000)
+    see('CONNECTING', 'RequestFailed', { sinceMs, message: 'no endpoint' })
+  }
+  t.same(told(), [line, line, line, line])
+  see('HEALING', 'DataPlaneLost')
+  told()
+  clock.advance(3_600_000)
+  t.same(told().length, 2, 'also when its sidecar says nothing more')
+  see('UP', 'Established')
+  told()
+  clock.advance(3_600_000)
+  t.same(told(), [])
+  t.equal(clock.pending, 0)
+})
+
+t.test('words that go on changing are told ever more rarely', async (t) => {
+  const { see, told, clock } = pod()
+  const say = (n: number): void => see('CONNECTING', 'RequestFailed', { sinceMs: start, message: String(n) })
+  const during = (ms: number): number => {
+    for (let n = 0; n < ms / 5_000; n++) {
+      say(clock.now())
+      clock.advance(5_000)
+    }
+    return told().length
+  }
+  t.equal(during(600_000), 5, 'after 3 s, then after 30 s, 1, 2, 4 min')
+  during(600_000)
+  t.ok(during(86_400_000) <= 145, 'each ten minutes')
+  see('UP', 'Established')
+  told()
+  t.equal(during(60_000), 2, 'and at the usual pace after it was up')
+})
+
+t.test('what was told of a sidecar that has begun anew is not told again for it', async (t) => {
+  const { see, told, clock } = pod()
+  see('CONNECTING', 'RequestFailed')
+  clock.advance(3_000)
+  told()
+  see('CONNECTING', 'Requested')
+  clock.advance(3_600_000)
+  t.same(told(), [])
+  t.equal(clock.pending, 0)
+})
+
 t.test('a request that is refused only for a moment is not told', async (t) => {
   const { see, told, clock } = pod()
   see('CONNECTING', 'RequestFailed')
@@ -155,7 +207,8 @@ t.test('worse news does not wait for the news that was about to be told', async 
   clock.advance(1_000)
   see('HEALING', 'DataPlaneLost')
   t.same(told(), ['Warning NetworkServiceFailed db: DataPlaneLost: why'])
-  t.equal(clock.pending, 0)
+  clock.advance(60_000)
+  t.same(told(), [])
 })
 
 t.test('a pod cannot fill the cluster with events', async (t) => {
