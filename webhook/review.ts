@@ -4,7 +4,7 @@ import { InjectionError } from './injection-error.ts'
 import { objectOf, textOf, textsOf, type JsonObject } from './json.ts'
 import type { PatchOperation } from './json-patch.ts'
 import type { Namespaces } from './namespaces.ts'
-import { verdictOn } from './verdict.ts'
+import { injectKey, verdictOn, type Asker } from './verdict.ts'
 
 /** What was decided, for the answer and for the metrics. */
 export interface Decision {
@@ -99,7 +99,7 @@ function decide(
       `namespace ${namespaceName} is not known to the webhook yet; try again in a moment`,
     )
   }
-  const { networkServices } = verdict
+  const { networkServices, asker } = verdict
   const podSecurity = namespace?.labels.get('pod-security.kubernetes.io/enforce')
   try {
     parseNsUrls(networkServices)
@@ -113,7 +113,7 @@ function decide(
     if (patch.length === 0) return { result: 'skipped', reason: 'already_injected', patch, warnings }
     return { result: 'injected', reason: 'annotation', patch, warnings }
   } catch (err) {
-    return denial(err, settings.annotation)
+    return denial(err, settings.annotation, { asker, namespaceName })
   }
 }
 
@@ -123,12 +123,24 @@ function isPodCreation(request: JsonObject): boolean {
   return isPod && !request['subResource'] && request['operation'] === 'CREATE'
 }
 
+interface Asking {
+  readonly asker: Asker
+  readonly namespaceName: string
+}
+
 /** @throws whatever is a fault of ours */
-function denial(err: unknown, annotation: string): Decision {
+function denial(err: unknown, annotation: string, { asker, namespaceName }: Asking): Decision {
+  const isInherited = asker === 'namespace'
+  // Whoever made the pod may know nothing of the namespace's annotation.
+  const wayOut = isInherited
+    ? `; namespace ${namespaceName} asks for this: a pod annotated ${injectKey}: disabled starts without any`
+    : ''
   if (err instanceof NsUrlError) {
-    return denied('invalid_annotation', `annotation ${annotation}: ${err.message}; for example ${example}`)
+    const whose = isInherited ? ` of namespace ${namespaceName}` : ''
+    const fault = `annotation ${annotation}${whose}: ${err.message}; for example ${example}`
+    return denied('invalid_annotation', `${fault}${wayOut}`)
   }
-  if (err instanceof InjectionError) return denied(err.reason, err.message)
+  if (err instanceof InjectionError) return denied(err.reason, `${err.message}${wayOut}`)
   throw err
 }
 

@@ -10,14 +10,17 @@ export type SkipReason =
 export type Verdict =
   | { readonly kind: 'skip'; readonly reason: SkipReason; readonly warning?: string }
   | { readonly kind: 'deny'; readonly reason: string; readonly message: string }
-  | { readonly kind: 'inject'; readonly networkServices: string }
+  | { readonly kind: 'inject'; readonly networkServices: string; readonly asker: Asker }
+
+/** Whose annotation asks. */
+export type Asker = 'pod' | 'namespace'
 
 /** Whether to inject, `enabled` or `disabled`: a label of the namespace, or a label or annotation of the pod. */
 export const injectKey = 'networkservicemesh.io/inject'
 
 /**
  * Decides about one pod. Its own annotation counts, else its namespace's. `networkservicemesh.io/inject: disabled` on either switches
- * injection off. A pod that asked for it itself and cannot have it is refused; one that only lives in such a namespace is left alone.
+ * injection off. A pod of a kind that never has connections is refused when it asked itself, and left alone when only its namespace did.
  */
 export function verdictOn(
   pod: JsonObject,
@@ -33,18 +36,19 @@ export function verdictOn(
     const warning = misspelt(annotations, annotation)
     return { kind: 'skip', reason: 'no_annotation', ...(warning === undefined ? {} : { warning }) }
   }
+  const asker = own === undefined ? 'namespace' : 'pod'
   const networkServices = asked.trim()
-  if (networkServices === '') {
-    return {
-      kind: 'skip',
-      reason: 'empty_annotation',
-      warning: `nothing injected: annotation ${annotation} is empty`,
-    }
-  }
+  if (networkServices === '') return emptyAnnotation(annotation, asker)
   return (
     switchedOff(annotations, textsOf(metadata['labels']), namespace) ??
-    obstacle(objectOf(pod['spec']) ?? {}, own !== undefined) ?? { kind: 'inject', networkServices }
+    obstacle(objectOf(pod['spec']) ?? {}, asker) ?? { kind: 'inject', networkServices, asker }
   )
+}
+
+function emptyAnnotation(annotation: string, asker: Asker): Verdict {
+  const whose = asker === 'pod' ? '' : ' of the namespace'
+  const warning = `nothing injected: annotation ${annotation}${whose} is empty`
+  return { kind: 'skip', reason: 'empty_annotation', warning }
 }
 
 /** More annotations than people write. */
@@ -71,15 +75,23 @@ function switchedOff(
 }
 
 const obstacles = {
-  host_network: 'a pod with hostNetwork has the node’s interfaces; remove hostNetwork or the annotation',
-  windows: 'a Windows pod has no Linux network namespace; remove the annotation',
+  host_network: {
+    refusal: 'a pod with hostNetwork has the node’s interfaces; remove hostNetwork or the annotation',
+    fact: 'the pod has hostNetwork',
+  },
+  windows: {
+    refusal: 'a Windows pod has no Linux network namespace; remove the annotation',
+    fact: 'it is a Windows pod',
+  },
 } as const
 
-function obstacle(spec: JsonObject, askedItself: boolean): Verdict | undefined {
+function obstacle(spec: JsonObject, asker: Asker): Verdict | undefined {
   const reason = obstacleReason(spec)
   if (reason === undefined) return undefined
-  const message = `nothing injected: ${obstacles[reason]}`
-  return askedItself ? { kind: 'deny', reason, message } : { kind: 'skip', reason, warning: message }
+  const { refusal, fact } = obstacles[reason]
+  if (asker === 'pod') return { kind: 'deny', reason, message: `nothing injected: ${refusal}` }
+  const warning = `nothing injected: ${fact}; annotate it ${injectKey}: disabled to end this warning`
+  return { kind: 'skip', reason, warning }
 }
 
 function obstacleReason(spec: JsonObject): keyof typeof obstacles | undefined {
