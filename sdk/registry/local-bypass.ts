@@ -45,8 +45,12 @@ export function localBypass(publicUrl: string): NetworkServiceEndpointElement {
     },
 
     async unregister(ctx, endpoint: NetworkServiceEndpoint, next) {
-      await next.unregister(ctx, { ...endpoint, url: publicUrl })
-      urls.delete(endpoint.name)
+      try {
+        await next.unregister(ctx, { ...endpoint, url: publicUrl })
+      } finally {
+        // The socket behind it is closed in any case, and its number may soon be another endpoint's.
+        urls.delete(endpoint.name)
+      }
     },
   }
 }

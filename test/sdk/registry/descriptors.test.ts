@@ -12,6 +12,7 @@ import {
 import { connect } from '@nsm/sdk/registry/connect.js'
 import { endpointsWithDescriptors } from '@nsm/sdk/registry/connect-descriptors.js'
 import { dial } from '@nsm/sdk/registry/dial.js'
+import { localBypass } from '@nsm/sdk/registry/local-bypass.js'
 import { recvFdServer } from '@nsm/sdk/registry/recv-fd.js'
 import { sendFdServer } from '@nsm/sdk/registry/send-fd.js'
 import type { Remote } from '@nsm/sdk/transport/remote.js'
@@ -39,6 +40,7 @@ function keeping(): { element: NetworkServiceEndpointElement; kept: Map<string, 
         }
       },
       async unregister(_ctx, endpoint) {
+        if (state.fail) throw new NsmError('UNAVAILABLE', 'not today')
         kept.delete(endpoint.name)
       },
     } satisfies NetworkServiceEndpointElement,
@@ -56,12 +58,17 @@ interface World {
   readonly fd: number
 }
 
-async function world(t: Test, sharedFolders: readonly string[] = []): Promise<World> {
+/** @param behind what stands between the descriptors and the store */
+async function world(
+  t: Test,
+  sharedFolders: readonly string[] = [],
+  behind: readonly NetworkServiceEndpointElement[] = [],
+): Promise<World> {
   const store = keeping()
   const recv = recvFdServer({ native, waitMs: 100, sharedFolders })
   t.teardown(() => recv.close())
   const send = sendFdServer({ native, fdOf: (url) => recv.fdOf(url) })
-  const services = { networkServiceEndpoints: registryChain([recv, send, store.element]) }
+  const services = { networkServiceEndpoints: registryChain([recv, send, ...behind, store.element]) }
   const { dialer, url } = await unixPair(t, { services })
   const path = `${sharedFolders[0] ?? socketFolder(t)}/nse.sock`
   const listener = await listenUnix(path, {}, (socket) => socket.destroy())
@@ -112,6 +119,23 @@ t.test('a refused registration holds nothing', async (t) => {
   await t.rejects(registry.register(ctxFor(5000), endpoint(`unix://${path}`)), { code: 'UNAVAILABLE' })
   t.equal(openCount(fd), 1)
 })
+
+t.test(
+  'the number of a closed socket may be another’s next: the endpoint that had it is not found',
+  async (t) => {
+    const { plain, store, path } = await world(t, [socketFolder(t)], [localBypass('tcp://192.0.2.1:5001')])
+    const other = `${path}.other`
+    const listener = await listenUnix(other, {}, (socket) => socket.destroy())
+    t.teardown(() => listener.close())
+    await plain.register(ctxFor(5000), endpoint(`unix://${path}`))
+    store.fail = true
+    await t.rejects(plain.unregister(ctxFor(5000), endpoint(`unix://${path}`)), { code: 'UNAVAILABLE' })
+    store.fail = false
+    await plain.register(ctxFor(5000), { ...endpoint(`unix://${other}`), name: 'other' })
+    const { dev, ino } = statSync(other, { bigint: true })
+    t.same(await urlsOf(plain, ctxFor(5000)), [`inode://${dev}/${ino}`])
+  },
+)
 
 t.test('found sockets are passed on, for the time of the served call', async (t) => {
   const { registry, plain, path, fd } = await world(t)

@@ -19,6 +19,10 @@ function world() {
       if (state.down) throw new NsmError('UNAVAILABLE', 'down')
       return next.register(c, item)
     },
+    async unregister(c, item, next) {
+      if (state.down) throw new NsmError('UNAVAILABLE', 'down')
+      await next.unregister(c, item)
+    },
   }
   const registry = registryChain([localBypass(publicUrl), outage], store)
   const urls = async (from = registry): Promise<string[]> => {
@@ -71,6 +75,18 @@ t.test('a refused registration is not remembered, a refused change keeps the url
   await t.rejects(registry.register(ctx, endpoint('a', { url: 'unix:///b' })), { code: 'UNAVAILABLE' })
   t.same(await urls(), ['a unix:///a'])
 })
+
+t.test(
+  'an endpoint that is done is not told any more, although the registry has not heard of it',
+  async (t) => {
+    const { store, state, registry, urls } = world()
+    await registry.register(ctx, endpoint('a', { url: 'unix:///a' }))
+    state.down = true
+    await t.rejects(registry.unregister(ctx, endpoint('a')), { code: 'UNAVAILABLE' })
+    t.same(await urls(store), [`a ${publicUrl}`])
+    t.same(await urls(), [])
+  },
+)
 
 t.test('an endpoint without url is refused', async (t) => {
   await t.rejects(world().registry.register(ctx, endpoint('a', { url: '' })), { code: 'INVALID_ARGUMENT' })
