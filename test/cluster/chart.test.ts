@@ -67,17 +67,55 @@ t.test('wrong values are refused with their place', async (t) => {
   const wrong: Readonly<Record<string, RegExp>> = {
     'webhook.replicsa=3': /'\/webhook'.*'replicsa' not allowed/,
     'identity.mode=none': /'\/identity\/mode'.*'embedded', 'spire'/,
-    'registry.store=memory,registry.replicas=2': /'\/registry\/replicas'.*must be 1/,
     'agent.resources.limits.memory=64Mx': /'\/agent\/resources\/limits\/memory': '64Mx'/,
     'nsmgr.maxUnavailable=0': /'\/nsmgr\/maxUnavailable'/,
     'forwarder.capabilities={ALL}': /'\/forwarder\/capabilities\/0'/,
     'forwarder.capabilities={CAP_NET_ADMIN}': /'\/forwarder\/capabilities\/0'/,
+    'forwarder.capabilities={NET_ADMINS}': /'\/forwarder\/capabilities\/0'/,
     'prefixes.excluded={10.0.0.0}': /'\/prefixes\/excluded\/0'/,
+    'prefixes.excluded={10.0.0.0/99}': /'\/prefixes\/excluded\/0'/,
+    'prefixes.excluded={fd00::/129}': /'\/prefixes\/excluded\/0'/,
     'nsmgr.image.digest=sha256:12': /'\/nsmgr\/image\/digest'/,
     'sidecar.env.A=b\\,c': /'\/sidecar\/env\/A'/,
   }
   for (const [value, message] of Object.entries(wrong))
     await t.rejects(render(['--set', value]), { message }, value)
+})
+
+t.test('values that cannot be together are refused with what would be right', async (t) => {
+  const wrong: Readonly<Record<string, RegExp>> = {
+    'registry.store=memory,registry.replicas=2':
+      /registry\.replicas must be 1 with registry\.store: memory, not 2/,
+    'sidecar.sockets=csi,agent.csi.enabled=false': /sidecar\.sockets: csi needs agent\.csi\.enabled: true/,
+    'identity.mode=spire,identity.spire.hostPath=/run/other':
+      /hostPath: \/run\/other needs sidecar\.sockets: csi/,
+    'sidecar.readinessGate=true,agent.events=false': /needs agent\.events: true or agent\.podCondition: true/,
+    'forwarder.opsPort=8084': /must differ, and both are 8084/,
+    'test.namespace=nsm-system': /test\.namespace must be one that is not there yet, not nsm-system/,
+    'test.podSecurity=restricted,agent.csi.enabled=false':
+      /test\.podSecurity: restricted needs agent\.csi\.enabled: true/,
+    'test.podSecurity=baseline,sidecar.sockets=hostpath': /test\.podSecurity: baseline needs/,
+  }
+  for (const [value, message] of Object.entries(wrong))
+    await t.rejects(render(['--set', value]), { message }, value)
+})
+
+t.test('the test is as strict as the way pods get their sockets allows', async (t) => {
+  const levels: Readonly<Record<string, string>> = {
+    'agent.csi.enabled=true': 'restricted',
+    'agent.csi.enabled=false': 'privileged',
+    'sidecar.sockets=hostpath': 'privileged',
+    'identity.mode=spire': 'privileged',
+    'identity.mode=spire,test.podSecurity=restricted': 'restricted',
+    'identity.mode=spire,identity.spire.socket=csi': 'restricted',
+  }
+  for (const [value, level] of Object.entries(levels)) {
+    const text = await render(['--set', value])
+    t.match(text, `pod-security.kubernetes.io/enforce: ${level}\n`, value)
+  }
+  const without = await render(['--set', 'agent.csi.enabled=false'])
+  t.notMatch(without, 'csi:', 'where there is no driver no volume asks for one')
+  t.match(without, 'name: NSM_SOCKETS\n              value: hostpath')
 })
 
 t.test('values reach what they are about', async (t) => {
@@ -86,6 +124,7 @@ t.test('values reach what they are about', async (t) => {
     ...['image.prefix=example.org/mesh', `registry.image.digest=${digest}`, 'webhook.image.tag=v9'],
     ...['imagePullSecrets[0].name=pull', 'webhook.failurePolicy=Ignore', 'networkPolicy.enabled=false'],
     ...['webhook.replicas=1', 'prefixes.enabled=false', 'podMonitor.enabled=true'],
+    'nsmgr.listenOn=tcp://[$(POD_IP)]:15001',
   ]
   const text = await render(sets.flatMap((set) => ['--set', set]))
   t.match(text, `image: "example.org/mesh/registry@${digest}"`)
@@ -98,6 +137,7 @@ t.test('values reach what they are about', async (t) => {
   for (const kind of ['NetworkPolicy', 'PodDisruptionBudget']) t.notMatch(text, `kind: ${kind}`)
   t.notMatch(text, 'component: prefixes')
   t.match(text, 'kind: PodMonitor')
+  t.match(text, 'name: nsmgr\n              containerPort: 15001')
 })
 
 t.test('before 1.30 there is no policy, and no field that the server would not know', async (t) => {

@@ -323,6 +323,15 @@ spec:
 {{- join "," $items }}
 {{- end }}
 
+{{/* How injected pods get the sockets: where no driver runs, a namespace that forbids hostPath refuses them at once and says why. */}}
+{{- define "nsm.sidecarSockets" -}}
+{{- if and (eq .Values.sidecar.sockets "auto") (not .Values.agent.csi.enabled) -}}
+hostpath
+{{- else -}}
+{{ .Values.sidecar.sockets }}
+{{- end -}}
+{{- end }}
+
 {{/* Labels that the webhook puts on injected pods, as name:value,name:value. */}}
 {{- define "nsm.injectedLabels" -}}
 {{- $labels := dict }}
