@@ -57,12 +57,7 @@ export function followInput(options: InputOptions): Input {
     const text = data[key]
     if (configMap === undefined || text === undefined) {
       prefixes = []
-      const others = Object.keys(data)
-      if (configMap !== undefined && others.length > 0) {
-        complain(configMap, [
-          `is missing; there is ${others.map((other) => JSON.stringify(other)).join(', ')}`,
-        ])
-      }
+      if (configMap !== undefined) complain(configMap, missing(Object.keys(data)))
       return
     }
     try {
@@ -94,4 +89,10 @@ export function followInput(options: InputOptions): Input {
     },
     close: () => source.close(),
   }
+}
+
+/** An empty ConfigMap excludes nothing; another key is one that was misspelt. */
+function missing(others: readonly string[]): readonly string[] {
+  if (others.length === 0) return []
+  return [`is missing; there is ${others.map((other) => JSON.stringify(other)).join(', ')}`]
 }

@@ -48,11 +48,9 @@ export function connectedOf(connections: Iterable<SidecarConnection>): Connected
 /** Writes the condition of one pod. */
 export function conditionWriter({ client, pod, clock, log }: ConditionWriterOptions): ConditionWriter {
   const end = new AbortController()
-  const pace = wordsPace()
+  const pace = wordsPace(clock)
   let wanted: Connected | undefined
   let written: PodCondition | undefined
-  /** What this process wrote last, and until when only its words don't count. */
-  let said: { readonly connected: Connected; readonly untilMs: number } | undefined
   let writing = false
   let disarm: () => void = () => undefined
 
@@ -67,18 +65,15 @@ export function conditionWriter({ client, pod, clock, log }: ConditionWriterOpti
     const condition = { type: connectedCondition, status, reason, message, lastTransitionTime: changedAt }
     await patch(client, target, condition)
     written = condition
-    if (!isSameFailure(said?.connected, next)) pace.reset()
-    said = { connected: next, untilMs: clock.now() + pace.next() }
+    pace.told(subjectOf(next))
   }
-  const waitMs = (next: Connected): number =>
-    said !== undefined && isSameFailure(said.connected, next) ? said.untilMs - clock.now() : 0
   const writeAll = async (): Promise<void> => {
     const retry = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random: Math.random })
     writing = true
     try {
       while (wanted !== undefined && !end.signal.aborted) {
         const next: Connected = wanted
-        const ms = waitMs(next)
+        const ms = pace.waitMs(subjectOf(next))
         if (ms > 0) {
           disarm = clock.after(ms, go)
           return
@@ -123,9 +118,9 @@ function isSame(there: PodCondition | undefined, next: Connected): boolean {
   return there?.status === next.status && there.reason === next.reason && there.message === next.message
 }
 
-/** Only the words may differ. */
-function isSameFailure(said: Connected | undefined, next: Connected): boolean {
-  return said?.status === next.status && said.reason === next.reason && said.connection === next.connection
+/** All but the words. */
+function subjectOf({ status, reason, connection }: Connected): string {
+  return JSON.stringify([status, reason, connection])
 }
 
 /** Leaves all else of the status alone; a pod of the same name that came after is refused by its uid. */
