@@ -90,7 +90,7 @@ function decide(
   if (pod === undefined) return denied('malformed_pod', 'the request has no object')
   const namespaceName = textOf(request['namespace']) ?? ''
   const namespace = namespaces.get(namespaceName)
-  const verdict = verdictOn(pod, namespace, settings.annotation)
+  const verdict = verdictOn(pod, { name: namespaceName, info: namespace }, settings.annotation)
   if (verdict.kind === 'skip') return skipped(verdict.reason, verdict.warning)
   if (verdict.kind === 'deny') return denied(verdict.reason, verdict.message)
   if (isUnknown(request, namespaces)) {

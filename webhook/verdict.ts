@@ -18,20 +18,22 @@ export type Asker = 'pod' | 'namespace'
 /** Whether to inject, `enabled` or `disabled`: a label of the namespace, or a label or annotation of the pod. */
 export const injectKey = 'networkservicemesh.io/inject'
 
+/** Where a pod is made; `info` undefined = not known. */
+export interface Place {
+  readonly name: string
+  readonly info: NamespaceInfo | undefined
+}
+
 /**
  * Decides about one pod. Its own annotation counts, else its namespace's. `networkservicemesh.io/inject: disabled` on either switches
  * injection off. A pod of a kind that never has connections is refused when it asked itself, and left alone when only its namespace did.
  */
-export function verdictOn(
-  pod: JsonObject,
-  namespace: NamespaceInfo | undefined,
-  annotation: string,
-): Verdict {
+export function verdictOn(pod: JsonObject, place: Place, annotation: string): Verdict {
   const metadata = objectOf(pod['metadata']) ?? {}
   const annotations = textsOf(metadata['annotations'])
   if (annotations.has('kubernetes.io/config.mirror')) return { kind: 'skip', reason: 'mirror_pod' }
   const own = annotations.get(annotation)
-  const asked = own ?? namespace?.annotations.get(annotation)
+  const asked = own ?? place.info?.annotations.get(annotation)
   if (asked === undefined) {
     const warning = misspelt(annotations, annotation)
     return { kind: 'skip', reason: 'no_annotation', ...(warning === undefined ? {} : { warning }) }
@@ -40,7 +42,7 @@ export function verdictOn(
   const networkServices = asked.trim()
   if (networkServices === '') return emptyAnnotation(annotation, asker)
   return (
-    switchedOff(annotations, textsOf(metadata['labels']), namespace) ??
+    switchOf(annotations, textsOf(metadata['labels']), place) ??
     obstacle(objectOf(pod['spec']) ?? {}, asker) ?? { kind: 'inject', networkServices, asker }
   )
 }
@@ -61,17 +63,27 @@ function misspelt(annotations: ReadonlyMap<string, string>, annotation: string):
   return slip === undefined ? undefined : `annotation ${slip.key} means nothing; did you mean ${annotation}?`
 }
 
-function switchedOff(
+/** What is neither word may have been meant as either: nobody is injected, or runs without, because of a slip. */
+function switchOf(
   annotations: ReadonlyMap<string, string>,
   labels: ReadonlyMap<string, string>,
-  namespace: NamespaceInfo | undefined,
+  { name, info }: Place,
 ): Verdict | undefined {
-  if (annotations.get(injectKey) === 'disabled' || labels.get(injectKey) === 'disabled') {
-    return { kind: 'skip', reason: 'disabled' }
+  const own = [
+    { what: `annotation ${injectKey}`, value: annotations.get(injectKey) },
+    { what: `label ${injectKey}`, value: labels.get(injectKey) },
+  ]
+  if (own.some(({ value }) => value === 'disabled')) return { kind: 'skip', reason: 'disabled' }
+  const inherited = { what: `label ${injectKey} of namespace ${name}`, value: info?.labels.get(injectKey) }
+  if (inherited.value === 'disabled') {
+    const warning = `nothing injected: the namespace says ${injectKey}: disabled`
+    return { kind: 'skip', reason: 'disabled', warning }
   }
-  if (namespace?.labels.get(injectKey) !== 'disabled') return undefined
-  const warning = `nothing injected: the namespace says ${injectKey}: disabled`
-  return { kind: 'skip', reason: 'disabled', warning }
+  const odd = [...own, inherited].find(({ value }) => value !== undefined && value !== 'enabled')
+  if (odd === undefined) return undefined
+  const found = JSON.stringify(odd.value?.slice(0, 80))
+  const message = `${odd.what} must be enabled or disabled, not ${found}`
+  return { kind: 'deny', reason: 'invalid_inject', message }
 }
 
 const obstacles = {
