@@ -1,4 +1,5 @@
 import { envOf, isReady, waitsFor } from '../cluster/pods.ts'
+import type { Item } from '../cluster/cluster.ts'
 import { listAt } from '../cluster/fields.ts'
 import type { Installation, Part, PartName } from '../cluster/installation.ts'
 import type { Check } from './check.ts'
@@ -46,11 +47,17 @@ function rollout({ name, kind, namespace, wanted, ready, updated, image, pods }:
   if (ready < wanted)
     return fault(
       `${state}; not ready: ${some(why, 3) || 'none was made'}`,
-      late.length > 0 ? `kubectl nsm logs ${name}` : `kubectl describe -n ${namespace} ${kind.toLowerCase()}`,
+      late.length > 0 ? logsOf(name, late) : `kubectl describe -n ${namespace} ${kind.toLowerCase()}`,
     )
   if (updated < wanted)
     return warning(`${state}; ${count(wanted - updated, 'pod')} of an earlier form`, 'wait for the roll-out')
   return ok(state)
+}
+
+/** What keeps a container from running stands in the log of the one before it. */
+function logsOf(name: PartName, late: readonly Item[]): string {
+  const crashed = late.some((pod) => waitsFor(pod).includes('CrashLoopBackOff'))
+  return `kubectl nsm logs ${name}${crashed ? ' --previous' : ''}`
 }
 
 function missing({ parts }: Installation): readonly Finding[] {

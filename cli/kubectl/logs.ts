@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import { NsmError } from '@nsm/sdk/errors.js'
-import type { Cluster, Item } from '../cluster/cluster.ts'
+import type { Item } from '../cluster/cluster.ts'
 import { textAt } from '../cluster/fields.ts'
 import { installationOf, partNames } from '../cluster/installation.ts'
-import { containersOf, injected } from '../cluster/pods.ts'
+import { containersOf, injected, restartsOf } from '../cluster/pods.ts'
 import { inParallel } from '../cluster/in-parallel.ts'
 import type { Context } from '../commands/context.ts'
 import { prefixed } from '../output/prefixed.ts'
@@ -13,6 +13,7 @@ interface Given extends CommonOptions {
   readonly container?: string
   readonly node?: string
   readonly follow?: boolean
+  readonly previous?: boolean
   readonly since?: string
   readonly tail?: string
 }
@@ -31,6 +32,7 @@ export function logsCommand(program: Command, context: Context): void {
     .argument('<name>', 'part, or pod; pod/NAME where a pod is called like a part')
     .option('-c, --container <container>', 'another container')
     .option('-f, --follow', 'go on with what comes')
+    .option('-p, --previous', 'of the container that ran before, where it was restarted')
     .option('--node <node>', 'only the part on this node')
     .option('--since <duration>', 'not older than this, as 90s, 5m or 2h')
     .option('--tail <lines>', 'only the last lines of each')
@@ -43,9 +45,10 @@ export function logsCommand(program: Command, context: Context): void {
     })
 }
 
-function queryOf({ follow, since, tail }: Given, command: Command): string {
+function queryOf({ follow, previous, since, tail }: Given, command: Command): string {
   const query = new URLSearchParams()
   if (follow === true) query.set('follow', 'true')
+  if (previous === true) query.set('previous', 'true')
   if (since !== undefined) {
     const [, number, unit = ''] = /^(\d{1,6})([smh])$/.exec(since) ?? []
     if (number === undefined) command.error(`error: --since must be like 90s, 5m or 2h, not ${since}`)
@@ -68,10 +71,13 @@ async function logsOf(session: Session, word: string, given: Given): Promise<rea
   const there = pods.filter(
     (pod) => given.node === undefined || textAt(pod, 'spec', 'nodeName') === given.node,
   )
-  if (there.length > 0)
-    return there.map((pod) => logOf(pod, given.container ?? textAt(pod, 'spec', 'containers', 0, 'name')))
   const where = given.node === undefined ? 'in this cluster' : `on node ${given.node}`
-  throw new NsmError('NOT_FOUND', `no pod of ${part} runs ${where}; \`kubectl nsm check\` shows the parts`)
+  if (there.length === 0)
+    throw new NsmError('NOT_FOUND', `no pod of ${part} runs ${where}; \`kubectl nsm check\` shows the parts`)
+  const wanted = given.previous === true ? there.filter((pod) => restartsOf(pod) > 0) : there
+  if (wanted.length === 0)
+    throw new NsmError('NOT_FOUND', `no pod of ${part} ${where} was restarted: leave out --previous`)
+  return wanted.map((pod) => logOf(pod, given.container ?? textAt(pod, 'spec', 'containers', 0, 'name')))
 }
 
 async function podLog({ cluster, namespace }: Session, word: string, container?: string): Promise<Log> {
@@ -98,31 +104,36 @@ function logOf({ metadata: { namespace = '', name = '' } }: Item, container: str
   return { namespace, pod: name, container }
 }
 
-/** Several logs have the pod before each line. Followed ones come as they grow, others one after the other. */
-async function showAll(
-  { cluster, signal, terminal }: Session,
-  logs: readonly Log[],
-  query: string,
-): Promise<void> {
+/** Several logs have the pod before each line. Followed ones come as they grow, others one after the other; what one pod can't show hides no other's. */
+async function showAll(session: Session, logs: readonly Log[], query: string): Promise<void> {
   const width = Math.max(...logs.map(({ pod }) => pod.length))
   const follows = query.includes('follow=')
-  await inParallel(logs, follows ? logs.length : 1, async (log) => {
+  const faults = await inParallel(logs, follows ? logs.length : 1, async (log) => {
     const before = logs.length === 1 ? '' : `${log.pod.padEnd(width)} `
-    const { push, flush } = prefixed(before, (text) => terminal.out(text))
-    for await (const chunk of chunksOf(cluster, log, { query, signal })) push(chunk)
-    flush()
+    return show(session, log, { query, before }).then(
+      () => undefined,
+      (reason: unknown) => {
+        if (logs.length === 1) throw reason
+        session.terminal.note(`${log.pod}: ${NsmError.from(reason).message}`)
+        return reason
+      },
+    )
   })
+  if (faults.some((fault) => fault !== undefined)) session.exit(1)
 }
 
-async function* chunksOf(
-  cluster: Cluster,
+async function show(
+  { cluster, signal, terminal }: Session,
   { namespace, pod, container }: Log,
-  { query, signal }: { readonly query: string; readonly signal: AbortSignal },
-): AsyncIterable<string> {
+  { query, before }: { readonly query: string; readonly before: string },
+): Promise<void> {
   const path = `/api/v1/namespaces/${namespace}/pods/${pod}/log?container=${container}&${query}`
+  const { push, flush } = prefixed(before, (text) => terminal.out(text))
   try {
-    yield* cluster.stream(path, signal)
+    for await (const chunk of cluster.stream(path, signal)) push(chunk)
   } catch (reason) {
     if (!signal.aborted) throw reason
+  } finally {
+    flush()
   }
 }

@@ -22,6 +22,7 @@ Examples:
   kubectl nsm describe service postgres    whom it leads where, who serves it, who uses it
   kubectl nsm logs client-1                the log of a pod's sidecar
   kubectl nsm logs nsmgr -f --since 5m     the log of a part, on all nodes
+  kubectl nsm logs nsmgr --previous        of those that were restarted: why
 
 Ends with 0 when all is well, 1 when something is not, 2 when it was called wrongly.`,
     )

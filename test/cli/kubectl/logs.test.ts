@@ -1,4 +1,6 @@
+import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import t, { type Test } from 'tap'
+import { status } from '../../kit/api-server.js'
 import { installMesh } from '../../kit/cluster-mesh.js'
 import { clusterScene, podOf, pods, type ClusterScene } from '../../kit/cluster-scene.js'
 import { kubectlNsm } from '../../kit/kubectl-nsm.js'
@@ -34,6 +36,38 @@ t.test('a part on all nodes, or on one', async (t) => {
   )
   const one = await kubectlNsm(scene, ['logs', 'nsmgr', '--node', 'node-2'])
   t.equal(one.out, '{"msg":"ready"}\n{"msg":"nsmgr-node-2 works"}\n')
+})
+
+t.test('a pod that cannot show its log hides no other', async (t) => {
+  const scene = await mesh(t)
+  const serve = scene.server.intercept
+  const reason = 'container "nsmgr" in pod "nsmgr-node-1" is waiting to start: ContainerCreating'
+  scene.server.intercept = (call, res) => {
+    if (!call.path.endsWith('/nsmgr-node-1/log')) return serve?.(call, res) ?? false
+    status(res, 400, 'BadRequest', reason)
+    return true
+  }
+  for (const follow of [[], ['-f']]) {
+    const { out, notes, error, code } = await kubectlNsm(scene, ['logs', 'nsmgr', ...follow])
+    t.equal(code, 1)
+    t.equal(error, '')
+    t.equal(out, 'nsmgr-node-2 {"msg":"ready"}\nnsmgr-node-2 {"msg":"nsmgr-node-2 works"}\n')
+    t.equal(notes, `nsmgr-node-1: ${reason} (BadRequest)\n`)
+  }
+  const alone = await kubectlNsm(scene, ['logs', 'nsmgr', '--node', 'node-1'])
+  t.equal(alone.error, `${reason} (BadRequest)`)
+})
+
+t.test('what was said before a restart, of those that had one', async (t) => {
+  const scene = await mesh(t)
+  const none = await kubectlNsm(scene, ['logs', 'nsmgr', '--previous'])
+  t.equal(none.error, 'no pod of nsmgr in this cluster was restarted: leave out --previous')
+  const restarted = scene.server.store.get(pods, 'nsm-system', 'nsmgr-node-2') as KubernetesObject
+  const containerStatuses = [{ name: 'nsmgr', ready: true, restartCount: 3, state: { running: {} } }]
+  scene.put(pods, { ...restarted, status: { ...(restarted['status'] as object), containerStatuses } })
+  const { out } = await kubectlNsm(scene, ['logs', 'nsmgr', '-p'])
+  t.equal(out, '{"msg":"ready"}\n{"msg":"nsmgr-node-2 works"}\n')
+  t.strictSame(scene.server.calls.at(-1)?.query, { container: 'nsmgr', previous: 'true' })
 })
 
 t.test('how much is asked for', async (t) => {
