@@ -1,17 +1,17 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import t from 'tap'
-import { parseAllDocuments } from 'yaml'
 import { connectCluster } from './harness/cluster.ts'
 import { CommandError, run } from './harness/command.ts'
 import { down, up } from './harness/lifecycle.ts'
 import { progress } from './harness/progress.ts'
 import { checkout, minors, openTools } from './harness/tools.ts'
+import { chart, chartRenderer } from './rendered-chart.ts'
 
-const chart = path.join(checkout, 'charts/nsm')
 const golden = path.join(checkout, 'test/cluster/golden')
 const report = progress((line) => t.comment(line))
 const tools = await openTools(report)
+const { helm, render, objects } = chartRenderer(tools)
 
 /** The ways to install that are looked at; the first is how most do. */
 const ways: Readonly<Record<string, readonly string[]>> = {
@@ -22,26 +22,6 @@ const ways: Readonly<Record<string, readonly string[]>> = {
     '--set',
     'identity.mode=spire,identity.spire.socket=csi,sidecar.sockets=csi,agent.podCondition=true',
   ],
-}
-
-const helm = async (...args: readonly string[]): Promise<string> => run([tools.helm, ...args])
-
-/** What would be applied, with the hooks of uninstallation and test. @throws where a reader of YAML would, as for a field that is there twice. */
-async function render(args: readonly string[], kubernetes = '1.37.2'): Promise<string> {
-  const release = ['nsm', chart, '--namespace', 'nsm-system']
-  const text = await helm('template', ...release, '--kube-version', kubernetes, ...args)
-  for (const { errors } of parseAllDocuments(text)) for (const error of errors) throw error
-  return text
-}
-
-interface Rendered {
-  readonly kind: string
-  readonly metadata: { readonly name: string; readonly annotations?: Readonly<Record<string, string>> }
-}
-
-async function objects(args: readonly string[], kubernetes?: string): Promise<readonly Rendered[]> {
-  const documents = parseAllDocuments(await render(args, kubernetes))
-  return documents.map((document) => document.toJS() as Rendered | null).filter((one) => one !== null)
 }
 
 t.test('helm finds nothing to complain about', async (t) => {
@@ -89,6 +69,11 @@ t.test('values that cannot be together are refused with what would be right', as
     'sidecar.sockets=csi,agent.csi.enabled=false': /sidecar\.sockets: csi needs agent\.csi\.enabled: true/,
     'identity.mode=spire,identity.spire.hostPath=/run/other':
       /hostPath: \/run\/other needs sidecar\.sockets: csi/,
+    'injection.by=policy,agent.csi.enabled=false': /injection\.by: policy needs agent\.csi\.enabled: true/,
+    'injection.by=policy,sidecar.sockets=hostpath':
+      /injection\.by: policy needs .*sidecar\.sockets: auto or csi/,
+    'injection.by=policy,identity.mode=spire':
+      /injection\.by: policy with identity\.mode: spire needs .*identity\.spire\.socket: csi/,
     'sidecar.readinessGate=true,agent.events=false': /needs agent\.events: true or agent\.podCondition: true/,
     'forwarder.opsPort=8084': /must differ, and both are 8084/,
     'test.namespace=nsm-system': /test\.namespace must be one that is not there yet, not nsm-system/,
@@ -145,6 +130,9 @@ t.test('before 1.30 there is no policy, and no field that the server would not k
   t.notMatch(text, 'ValidatingAdmissionPolicy')
   t.notMatch(text, 'appArmorProfile')
   await t.rejects(render([], '1.27.0'), { message: /requires kubeVersion: >=1\.28/ })
+  await t.rejects(render(['--set', 'injection.by=policy'], '1.35.1'), {
+    message: /injection\.by: policy needs Kubernetes 1\.36 or later, not v1\.35\.1/,
+  })
 })
 
 for (const minor of minors) {

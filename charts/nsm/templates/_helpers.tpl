@@ -332,20 +332,13 @@ hostpath
 {{- end -}}
 {{- end }}
 
-{{/* Labels that the webhook puts on injected pods, as name:value,name:value. */}}
+{{/* Labels of injected pods, as JSON. */}}
 {{- define "nsm.injectedLabels" -}}
 {{- $labels := dict }}
 {{- if eq .Values.identity.mode "spire" }}
 {{- $_ := set $labels "spiffe.io/spiffe-id" "true" }}
 {{- end }}
-{{- range $name, $value := .Values.sidecar.podLabels }}
-{{- $_ := set $labels $name $value }}
-{{- end }}
-{{- $items := list }}
-{{- range $name, $value := $labels }}
-{{- $items = append $items (printf "%s:%s" $name $value) }}
-{{- end }}
-{{- join "," $items }}
+{{- toJson (merge (dict) .Values.sidecar.podLabels $labels) }}
 {{- end }}
 
 {{/* Namespaces whose pods are never looked at. */}}
