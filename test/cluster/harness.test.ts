@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { connectCluster } from './harness/cluster.ts'
-import { CommandError } from './harness/command.ts'
+import { CommandError, run } from './harness/command.ts'
 import { busyboxImage } from './harness/image-archive.ts'
 import { layoutOfState, readState, type ClusterState } from './harness/state.ts'
 import { waitFor } from './harness/wait-for.ts'
@@ -61,8 +61,8 @@ async function restartsOf(name: string): Promise<string> {
 
 /** A shell command in a pod, again until it succeeds: kube-proxy hears of a Service a moment later. */
 async function inPod(name: string, command: string): Promise<string> {
-  return waitFor(`${command} in ${name}`, async () =>
-    cluster.exec({ namespace, name, container: 'main' }, ['sh', '-c', command]),
+  return waitFor(`${command} in ${name}`, async (signal) =>
+    cluster.exec({ namespace, name, container: 'main' }, ['sh', '-c', command], signal),
   )
 }
 
@@ -235,6 +235,26 @@ t.test('a harness that is killed leaves nothing that `down` or the next `up` doe
   await leavesNothing(t, name)
 })
 
+t.test('a `down` that is killed is finished by the next `up`, which takes nothing of before', async (t) => {
+  const name = `halved-${process.pid}`
+  t.teardown(async () => harness(t, name, 'down'))
+  t.equal(await harness(t, name, 'api', 'up'), 0)
+  await cluster.kubectl([...access(name), 'create', 'namespace', 'before'])
+  const release = await hold(t, name)
+  const child = spawn(process.execPath, [program, '--name', name, 'down'], { stdio: 'ignore' })
+  const ended = once(child, 'exit')
+  await waitFor('the removal to begin', () => readState(name)?.ready !== true)
+  child.kill('SIGKILL')
+  await ended
+  t.match(readState(name), { name }, 'it is still known')
+  await release()
+  t.equal(await harness(t, name, 'api', 'up'), 0)
+  const namespaces = await cluster.kubectl([...access(name), 'get', 'namespaces', '-o', 'name'])
+  t.notMatch(namespaces, 'before')
+  t.equal(await harness(t, name, 'down'), 0)
+  await leavesNothing(t, name)
+})
+
 t.test('an API server alone is removed by the next `up` when its process has ended', async (t) => {
   const name = `orphan-${process.pid}`
   const next = `next-${process.pid}`
@@ -242,15 +262,38 @@ t.test('an API server alone is removed by the next `up` when its process has end
   const child = spawn('sleep', ['600'], { stdio: 'ignore' })
   t.teardown(() => child.kill('SIGKILL'))
   t.equal(await harness(t, name, 'api', 'up', '--owner', String(child.pid)), 0)
-  const { kubeconfig } = layoutOfState(readState(name) as ClusterState)
-  const ready = ['--kubeconfig', kubeconfig, 'get', '--raw', '/readyz']
-  t.equal(await cluster.kubectl(ready), 'ok')
+  t.equal(await cluster.kubectl([...access(name), 'get', '--raw', '/readyz']), 'ok')
   const ended = once(child, 'exit')
   child.kill('SIGKILL')
   await ended
+
+  const release = await hold(t, name)
+  t.equal(await harness(t, next, 'api', 'up'), 0, 'one that cannot be removed is in nobody else’s way')
+  t.match(readState(name), { name, ready: false }, 'and is still known')
+  await release()
+  t.equal(await harness(t, next, 'down'), 0)
   t.equal(await harness(t, next, 'api', 'up'), 0)
   await leavesNothing(t, name)
 })
+
+/** Arguments with which kubectl asks another cluster. */
+function access(name: string): string[] {
+  return ['--kubeconfig', layoutOfState(readState(name) as ClusterState).kubeconfig]
+}
+
+/** Makes the cluster's files impossible to remove, until the answer is called. */
+async function hold(t: Test, name: string): Promise<() => Promise<void>> {
+  const folder = path.join('/var/tmp/nsm-cluster', name, 'etcd', 'held')
+  mkdirSync(folder)
+  await run(['mount', '-t', 'tmpfs', 'held', folder])
+  let isHeld = true
+  const release = async (): Promise<void> => {
+    if (isHeld) await run(['umount', folder])
+    isHeld = false
+  }
+  t.teardown(release)
+  return release
+}
 
 /** Brings a cluster up and kills the program that does it as soon as the file is there. */
 async function killed(name: string, file: string): Promise<void> {

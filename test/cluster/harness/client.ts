@@ -1,5 +1,5 @@
 import path from 'node:path'
-import { run } from './command.ts'
+import { run, type RunOptions } from './command.ts'
 import type { Layout } from './layout.ts'
 import type { Tools } from './tools.ts'
 
@@ -12,12 +12,12 @@ export function clientEnv(layout: Layout): NodeJS.ProcessEnv {
   }
 }
 
-/** What kubectl prints. @throws CommandError */
+/** What kubectl prints. @throws as `run` does. */
 export async function kubectl(
   layout: Layout,
   tools: Tools,
   args: readonly string[],
-  input = '',
+  options: Pick<RunOptions, 'input' | 'signal'> = {},
 ): Promise<string> {
-  return run([...tools.component('kubectl'), ...args], { env: clientEnv(layout), input })
+  return run([...tools.component('kubectl'), ...args], { ...options, env: clientEnv(layout) })
 }

@@ -67,15 +67,15 @@ export interface Cluster {
   readonly nodes: readonly ClusterNode[]
   /** @throws Error of that name when there is none. */
   node(name: string): ClusterNode
-  /** Answers what kubectl prints. @throws CommandError, whose `stderr` has kubectl's reason. */
-  kubectl(args: readonly string[], input?: string): Promise<string>
+  /** Answers what kubectl prints; ends it after 10 min, or with the signal. @throws CommandError, whose `stderr` has kubectl's reason. */
+  kubectl(args: readonly string[], input?: string, signal?: AbortSignal): Promise<string>
   /** What kubectl prints with `-o json`. */
   json<T>(args: readonly string[]): Promise<T>
   /** Applies YAML text, or objects. */
   apply(manifest: string | readonly object[], ...args: readonly string[]): Promise<void>
   helm(args: readonly string[]): Promise<string>
   /** Runs a command in a container and answers its standard output. */
-  exec(pod: PodName, command: readonly string[]): Promise<string>
+  exec(pod: PodName, command: readonly string[], signal?: AbortSignal): Promise<string>
   /** Waits for a condition as `kubectl wait --for` takes it. */
   wait(what: readonly string[], condition: string, timeoutMs?: number): Promise<void>
   /** Events of the namespace, or of one object in it, in the order of their first time. */
@@ -98,7 +98,8 @@ export async function connectCluster(name: string = process.env['NSM_CLUSTER'] ?
   const layout = layoutOfState(state)
   const tools = await openTools(progress(() => undefined))
   const nodes = layout.nodes.map((node) => clusterNode(layout, node, tools))
-  const kubectl: Cluster['kubectl'] = async (args, input) => runKubectl(layout, tools, args, input)
+  const kubectl: Cluster['kubectl'] = async (args, input = '', signal) =>
+    runKubectl(layout, tools, args, { input, ...(signal === undefined ? {} : { signal }) })
 
   return {
     name,
@@ -122,9 +123,9 @@ export async function connectCluster(name: string = process.env['NSM_CLUSTER'] ?
       )
     },
     helm: async (args) => run([tools.helm, ...args], { env: clientEnv(layout) }),
-    async exec(pod, command) {
+    async exec(pod, command, signal) {
       const container = pod.container === undefined ? [] : ['-c', pod.container]
-      return kubectl(['exec', '-n', pod.namespace, pod.name, ...container, '--', ...command])
+      return kubectl(['exec', '-n', pod.namespace, pod.name, ...container, '--', ...command], '', signal)
     },
     async wait(what, condition, timeoutMs = 120_000) {
       await kubectl(['wait', ...what, `--for=${condition}`, `--timeout=${timeoutMs / 1_000}s`])
@@ -197,13 +198,21 @@ function clusterNode(layout: Layout, node: NodeLayout, tools: Tools): ClusterNod
     async powerOn() {
       await bootNode(layout, node, tools)
       await joinNode(layout, node, tools)
-      await waitFor(`node ${node.name} to take pods`, async () => isSchedulable(layout, node, tools))
+      await waitFor(`node ${node.name} to take pods`, async (signal) =>
+        isSchedulable(layout, node, tools, signal),
+      )
     },
     importImages: async (archive) => importImages(node, tools, archive),
   }
 }
 
 /** The taint of a node that was away goes a moment after it is Ready. */
-async function isSchedulable(layout: Layout, node: NodeLayout, tools: Tools): Promise<boolean> {
-  return (await runKubectl(layout, tools, ['get', 'node', node.name, '-o', 'jsonpath={.spec.taints}'])) === ''
+async function isSchedulable(
+  layout: Layout,
+  node: NodeLayout,
+  tools: Tools,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const question = ['get', 'node', node.name, '-o', 'jsonpath={.spec.taints}']
+  return (await runKubectl(layout, tools, question, { signal })) === ''
 }

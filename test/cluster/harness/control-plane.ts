@@ -47,8 +47,8 @@ export async function startApiServer(layout: Layout, tools: Tools): Promise<void
 }
 
 export async function apiServerReady(layout: Layout, tools: Tools): Promise<void> {
-  await daemonReady(controlPlaneOf(layout, tools).apiServer, async () => {
-    return (await kubectl(layout, tools, ['get', '--raw', '/readyz'])) === 'ok'
+  await daemonReady(controlPlaneOf(layout, tools).apiServer, async (signal) => {
+    return (await kubectl(layout, tools, ['get', '--raw', '/readyz'], { signal })) === 'ok'
   })
 }
 

@@ -66,11 +66,14 @@ export async function killDaemon(daemon: Daemon): Promise<void> {
 }
 
 /** Waits for `ready`; fails at once, with the end of its log, when the process ends before. */
-export async function daemonReady(daemon: Daemon, ready: () => Promise<boolean>): Promise<void> {
+export async function daemonReady(
+  daemon: Daemon,
+  ready: (signal: AbortSignal) => Promise<boolean>,
+): Promise<void> {
   let ended = false
-  await waitFor(`${daemon.name} to be ready`, async () => {
+  await waitFor(`${daemon.name} to be ready`, async (signal) => {
     ended = !isRunning(daemon)
-    return ended || ready()
+    return ended || ready(signal)
   }).catch((err: unknown) => {
     throw new Error(`${String(err)}\n${logEnd(daemon)}`)
   })

@@ -1,5 +1,4 @@
 import { rmdirSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { cgroupFolders, killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
 import { clusterDns, grants } from './addons.ts'
@@ -19,6 +18,7 @@ import {
   layoutOfState,
   processIdentity,
   readState,
+  removeFiles,
   states,
   writeState,
   type ClusterState,
@@ -40,22 +40,34 @@ export interface UpOptions {
 export async function up(options: UpOptions): Promise<Layout> {
   const { name, minor = '1.37', progress } = options
   const tools = await openTools(progress, minor, options.nodes === 0)
-  for (const { name: orphan } of states().filter(isOrphan)) {
-    await progress.step(`removed ${orphan}, whose user is gone`, async () => down(orphan))
-  }
+  for (const { name: orphan } of states().filter((state) => state.name !== name && isOrphan(state)))
+    await removeOrphan(orphan, progress)
   const onWait = (): void => progress.say(`another process works on cluster ${name}: waiting for it`)
   return exclusive(`cluster-${name}`, onWait, async () => make(options, tools))
+}
+
+/** Another cluster that cannot be removed is no reason to bring none up. */
+async function removeOrphan(name: string, progress: Progress): Promise<void> {
+  const removal = async (): Promise<void> => {
+    const state = readState(name)
+    // Another process may have been faster.
+    if (state !== undefined && isOrphan(state)) await remove(name)
+  }
+  await progress
+    .step(`removal of ${name}, whose user is gone`, async () => alone(name, removal))
+    .catch((err: unknown) => progress.say(`cluster ${name} could not be removed: ${String(err)}`))
 }
 
 async function make(options: UpOptions, tools: Tools): Promise<Layout> {
   const { name, nodes, minor = '1.37', progress } = options
   const known = readState(name)
   // After a restart of the machine there is only what was on its disk.
-  if (known?.ready === true && processesOf(layoutOfState(known).cgroup).length > 0) {
+  if (known?.ready === true && !isOrphan(known) && processesOf(layoutOfState(known).cgroup).length > 0) {
     progress.say(`cluster ${name} is up already`)
     return layoutOfState(known)
   }
   if (known !== undefined) await progress.step(`removed what was left of ${name}`, async () => remove(name))
+  else await removeFiles(name)
   const owner = processIdentity(options.owner ?? process.pid)
   const state = await exclusive(
     'range',
@@ -85,7 +97,8 @@ async function makeControlPlane(layout: Layout, tools: Tools, progress: Progress
   await progress.step('etcd and API server', async () => startApiServer(layout, tools))
   await waitFor(
     'the default namespace',
-    async () => (await kubectl(layout, tools, ['get', 'namespace', 'default', '-o', 'name'])) !== '',
+    async (signal) =>
+      (await kubectl(layout, tools, ['get', 'namespace', 'default', '-o', 'name'], { signal })) !== '',
   )
 }
 
@@ -132,27 +145,29 @@ function nodeObject(node: Layout['nodes'][number]): Readonly<Record<string, unkn
 
 async function apply(layout: Layout, tools: Tools, objects: readonly unknown[]): Promise<void> {
   const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects })
-  await kubectl(layout, tools, ['apply', '-f', '-'], list)
+  await kubectl(layout, tools, ['apply', '-f', '-'], { input: list })
 }
 
 /** Ends a cluster and removes all of it: processes, namespaces with the mounts in them, control groups, files. */
 export async function down(name: string): Promise<void> {
-  await exclusive(
-    `cluster-${name}`,
-    () => undefined,
-    async () => remove(name),
-  )
+  await alone(name, async () => remove(name))
+}
+
+async function alone(name: string, work: () => Promise<void>): Promise<void> {
+  await exclusive(`cluster-${name}`, () => undefined, work)
 }
 
 async function remove(name: string): Promise<void> {
   const state = readState(name)
   if (state === undefined) return
   const layout = layoutOfState(state)
+  // Half of a cluster is not up, should this be killed on the way. On a full disk that cannot be written down.
+  await writeState({ ...state, ready: false }).catch(() => undefined)
   await killProcesses(layout.cgroup)
   await removeNetwork(layout)
   await removeCgroup(layout.cgroup)
   removeSharedCgroup(path.dirname(layout.cgroup))
-  await rm(layout.folder, { recursive: true, force: true, maxRetries: 5 })
+  await removeFiles(name)
   if (states().length === 0) restoreFileWatches()
 }
 

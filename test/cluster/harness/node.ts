@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { killProcesses, makeCgroup, processesOf, removeCgroup } from './cgroups.ts'
 import { kubectl } from './client.ts'
-import { run } from './command.ts'
+import { run, type RunOptions } from './command.ts'
 import { daemonReady, isRunning, startDaemon, type Daemon } from './daemon.ts'
 import type { Layout, NodeLayout } from './layout.ts'
 import { makeNodeNetwork, removeNetns } from './network.ts'
@@ -116,8 +116,8 @@ export async function startContainerd(layout: Layout, node: NodeLayout, tools: T
   const { containerd } = nodeDaemons(layout, node, tools)
   await startDaemon(containerd)
   // It answers before the part that kubelet speaks to is there.
-  await daemonReady(containerd, async () =>
-    /\bcri +\S+ +ok\b/.test(await ctr(node, tools, ['plugins', 'ls'])),
+  await daemonReady(containerd, async (signal) =>
+    /\bcri +\S+ +ok\b/.test(await ctr(node, tools, ['plugins', 'ls'], { signal })),
   )
 }
 
@@ -135,8 +135,9 @@ export async function joinNode(layout: Layout, node: NodeLayout, tools: Tools): 
   const begin = Date.now()
   const daemons = nodeDaemons(layout, node, tools)
   await startDaemon(daemons.kubeProxy)
-  const isReady = async (): Promise<boolean> => {
-    const said = await kubectl(layout, tools, ['get', 'node', node.name, '-o', `jsonpath=${readiness}`])
+  const isReady = async (signal: AbortSignal): Promise<boolean> => {
+    const question = ['get', 'node', node.name, '-o', `jsonpath=${readiness}`]
+    const said = await kubectl(layout, tools, question, { signal })
     const [status, heartbeat = ''] = said.split(' ')
     // What it said before it was off does not count. Kubernetes' times are whole seconds.
     return status === 'True' && Date.parse(heartbeat) > begin - 1_000
@@ -147,7 +148,10 @@ export async function joinNode(layout: Layout, node: NodeLayout, tools: Tools): 
 }
 
 /** kubelet ends when containerd is still reading what it had: it is started again, as a service manager would. */
-async function startPatiently(daemon: Daemon, isReady: () => Promise<boolean>): Promise<void> {
+async function startPatiently(
+  daemon: Daemon,
+  isReady: (signal: AbortSignal) => Promise<boolean>,
+): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     await startDaemon(daemon)
     try {
@@ -174,13 +178,12 @@ async function ctr(
   node: NodeLayout,
   tools: Tools,
   args: readonly string[],
-  inputFile?: string,
+  options: Pick<RunOptions, 'inputFile' | 'signal'>,
 ): Promise<string> {
-  const argv = [...inNode(node), tools.ctr, '--namespace', 'k8s.io', ...args]
-  return run(argv, inputFile === undefined ? {} : { inputFile })
+  return run([...inNode(node), tools.ctr, '--namespace', 'k8s.io', ...args], options)
 }
 
 /** Gives the node the images of a docker or OCI archive. */
 export async function importImages(node: NodeLayout, tools: Tools, archive: string): Promise<void> {
-  await ctr(node, tools, ['images', 'import', '-'], archive)
+  await ctr(node, tools, ['images', 'import', '-'], { inputFile: archive })
 }

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { clustersFolder, layoutOf, type Layout } from './layout.ts'
 
@@ -40,7 +40,8 @@ export function isOrphan({ owner }: ClusterState): boolean {
   return owner !== undefined && processIdentity(owner.pid)?.started !== owner.started
 }
 
-const fileOf = (name: string): string => path.join(clustersFolder, name, 'cluster.json')
+const stateFile = 'cluster.json'
+const fileOf = (name: string): string => path.join(clustersFolder, name, stateFile)
 
 export async function writeState(state: ClusterState): Promise<void> {
   const file = fileOf(state.name)
@@ -51,8 +52,22 @@ export async function writeState(state: ClusterState): Promise<void> {
 
 /** undefined when there is no such cluster. */
 export function readState(name: string): ClusterState | undefined {
-  const file = fileOf(name)
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as ClusterState) : undefined
+  try {
+    return JSON.parse(readFileSync(fileOf(name), 'utf8')) as ClusterState
+  } catch (err) {
+    // Another process may remove it at any time; and not all that lies beside clusters is a folder.
+    if (['ENOENT', 'ENOTDIR'].includes((err as NodeJS.ErrnoException).code ?? '')) return undefined
+    throw err
+  }
+}
+
+/** Removes all files of the cluster, what is written down of it last: a removal that is killed is found again, and finished. */
+export async function removeFiles(name: string): Promise<void> {
+  const { folder } = layoutOf(name, 0, 0)
+  if (!existsSync(folder)) return
+  const gone = { recursive: true, force: true, maxRetries: 5 }
+  for (const entry of await readdir(folder)) if (entry !== stateFile) await rm(path.join(folder, entry), gone)
+  await rm(folder, gone)
 }
 
 /** All clusters of this machine, those that a killed run has left among them. */
