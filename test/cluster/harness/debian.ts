@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { run } from './command.ts'
 import { exclusive } from './exclusive.ts'
 import { cacheFolder } from './go-build.ts'
+import { removeLeftovers } from './leftovers.ts'
 import type { Progress } from './progress.ts'
 
 /** Unpacked, not installed: installing would start services and change what the machine has. */
@@ -16,8 +18,12 @@ const packages = [
   'runc',
 ]
 
-/** Programs of the packages whose libraries must be on the machine. */
+/** Programs of the packages whose libraries must be on the machine, and the packages that have these. */
 const dynamic = ['usr/bin/etcd', 'usr/bin/containerd', 'usr/sbin/runc', 'usr/sbin/nft']
+const libraries = ['libseccomp2', 'libnftables1', 'libedit2']
+
+/** A mirror that fails once is asked again. */
+const aptGet = ['apt-get', '-qq', '-o', 'Acquire::Retries=5']
 
 /** Programs that the harness calls, with the package that has each. */
 const commands = {
@@ -32,28 +38,46 @@ const commands = {
 
 /** Folder that holds the packages' files as they lie below /. Installs what they need, if it is missing. */
 export async function debianTree(progress: Progress): Promise<string> {
-  const target = path.join(cacheFolder(), `debian-${packages.length}-${process.arch}`)
-  if (existsSync(target) && missingCommands().length === 0) return target
+  const target = path.join(cacheFolder(), `debian-${await keyOf(packages)}`)
+  const programs = dynamic.map((file) => path.join(target, file))
+  // The tree may have been kept for longer than the machine.
+  const isComplete = async (): Promise<boolean> =>
+    existsSync(target) && missingCommands().length === 0 && (await missingLibraries(programs)).length === 0
+  if (await isComplete()) return target
   const onWait = (): void => progress.say('another process unpacks the same packages: waiting for it')
   await exclusive('debian', onWait, async () => {
     const missing = missingCommands()
     if (missing.length > 0) await install(missing, progress)
-    if (existsSync(target)) return
-    await progress.step(`unpacked ${packages.join(', ')}`, async () => unpack(target, progress))
+    if (!existsSync(target))
+      await progress.step(`unpacked ${packages.join(', ')}`, async () => unpack(target))
+    if ((await missingLibraries(programs)).length > 0) await install(libraries, progress)
+    const lacking = await missingLibraries(programs)
+    if (lacking.length > 0)
+      throw new Error(
+        `${dynamic.join(', ')} need ${lacking.join(', ')}, which ${libraries.join(', ')} do not have`,
+      )
   })
   return target
 }
 
-async function unpack(target: string, progress: Progress): Promise<void> {
+/** Packages of another release have other files. */
+async function keyOf(names: readonly string[]): Promise<string> {
+  const release = await readFile('/etc/os-release', 'utf8')
+  const hash = createHash('sha256').update(JSON.stringify([process.arch, names, release]))
+  return hash.digest('hex').slice(0, 16)
+}
+
+async function unpack(target: string): Promise<void> {
   await mkdir(cacheFolder(), { recursive: true })
+  await removeLeftovers(cacheFolder(), /^debian-/)
+  await removeLeftovers('/var/tmp', /^nsm-debs$/)
   const folder = await mkdtemp(`${target}.`)
-  const debs = await mkdtemp('/var/tmp/nsm-debs-')
+  const debs = await mkdtemp('/var/tmp/nsm-debs.')
   try {
     // apt downloads as a user of its own.
     await chmod(debs, 0o777)
     await download(debs)
     for (const deb of await readdir(debs)) await run(['dpkg', '-x', path.join(debs, deb), folder])
-    await installLibraries(folder, progress)
     await rename(folder, target)
   } finally {
     await rm(folder, { recursive: true, force: true })
@@ -62,10 +86,10 @@ async function unpack(target: string, progress: Progress): Promise<void> {
 }
 
 async function download(folder: string): Promise<void> {
-  const get = async (): Promise<string> => run(['apt-get', 'download', '-qq', ...packages], { cwd: folder })
+  const get = async (): Promise<string> => run([...aptGet, 'download', ...packages], { cwd: folder })
   await get().catch(async () => {
     // Lists that are absent or too old name no file that is still there.
-    await run(['apt-get', 'update', '-qq'])
+    await run([...aptGet, 'update'])
     await get()
   })
 }
@@ -79,19 +103,20 @@ function missingCommands(): string[] {
   return [...new Set(missing.map(([, name]) => name))]
 }
 
-async function installLibraries(tree: string, progress: Progress): Promise<void> {
-  const linked = await Promise.all(dynamic.map(async (file) => run(['ldd', path.join(tree, file)])))
-  if (!linked.some((text) => text.includes('not found'))) return
-  await install(['libseccomp2', 'libnftables1', 'libedit2'], progress)
+/** Libraries that programs are linked with and the machine does not have. */
+export async function missingLibraries(programs: readonly string[]): Promise<string[]> {
+  const linked = await Promise.all(programs.map(async (file) => run(['ldd', file])))
+  const missing = linked.flatMap((text) => [...text.matchAll(/^\s*(\S+) => not found$/gm)])
+  return [...new Set(missing.map(([, name = '']) => name))]
 }
 
 async function install(names: readonly string[], progress: Progress): Promise<void> {
   await progress.step(`installed ${names.join(', ')}`, async () => {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
     const get = async (): Promise<string> =>
-      run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...names], { env })
+      run([...aptGet, 'install', '-y', '--no-install-recommends', ...names], { env })
     await get().catch(async () => {
-      await run(['apt-get', 'update', '-qq'])
+      await run([...aptGet, 'update'])
       await get()
     })
   })

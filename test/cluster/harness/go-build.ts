@@ -3,8 +3,10 @@ import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { run } from './command.ts'
 import { exclusive } from './exclusive.ts'
+import { removeLeftovers } from './leftovers.ts'
 import type { Progress } from './progress.ts'
 
 /** Where built programs are kept from one run to the next, outside every checkout. */
@@ -45,10 +47,12 @@ async function build(module: GoModule, target: string): Promise<void> {
     )
   })
   await mkdir(cacheFolder(), { recursive: true })
+  await removeLeftovers(cacheFolder(), /^[0-9a-f]{16}$/)
   const folder = await mkdtemp(`${target}.`)
   try {
     const flags = `-s -w ${await versionFlags(module.folder)}`
     const env = { ...process.env, CGO_ENABLED: '0' }
+    await download(module, env)
     const argv = [
       'nice',
       'go',
@@ -60,11 +64,26 @@ async function build(module: GoModule, target: string): Promise<void> {
       `${folder}/`,
       ...module.packages,
     ]
-    await run(argv, { cwd: module.folder, env })
+    await run(argv, { cwd: module.folder, env, timeoutMs: 3_600_000 })
     await rename(folder, target)
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+}
+
+/** Go does not ask a second time for a module that did not come, and would give up in the middle of the build. */
+async function download(module: GoModule, env: NodeJS.ProcessEnv): Promise<void> {
+  const get = async (): Promise<string> =>
+    run(['go', 'list', '-deps', ...module.packages], { cwd: module.folder, env, timeoutMs: 1_800_000 })
+  for (let triesLeft = 2; triesLeft > 0; triesLeft--) {
+    try {
+      await get()
+      return
+    } catch {
+      await pause(10_000)
+    }
+  }
+  await get()
 }
 
 /** The components print the version that the linker gives them. */
