@@ -8,6 +8,7 @@ import { localMesh, noLocalMeshWith, type LocalMesh } from '../kit/local-mesh.ts
 import { connectionOf, extrasIn, metricOf, pidOf } from '../kit/mesh-processes.ts'
 import { client, endpoint, namespace, yamlOf } from '../kit/pods.ts'
 import { partLog } from '../kit/part-log.ts'
+import { until } from '../kit/until.ts'
 
 const program = fileURLToPath(new URL('../kit/hostile/main.js', import.meta.url))
 const skip = noLocalMeshWith(program)
@@ -95,6 +96,11 @@ t.test('a pod that means harm is refused, named in the log, and changes nothing'
     registryUrl: 'tcp://10.199.0.1:5002',
     managerTcpUrl: 'tcp://10.199.0.11:5001',
   }
+  // A link-local address is tried for a second or two, and has its route only then.
+  await until(
+    'link-local addresses are settled',
+    async () => !/ tentative/.test(JSON.stringify(await state(mesh))),
+  )
   const before = await state(mesh)
   const results = (await run(mesh, 'thief', 'attack', JSON.stringify(orders))) as Record<string, Attempt>
 
