@@ -109,7 +109,7 @@ t.test('values reach what they are about', async (t) => {
     ...['image.prefix=example.org/mesh', `registry.image.digest=${digest}`, 'webhook.image.tag=v9'],
     ...['imagePullSecrets[0].name=pull', 'webhook.failurePolicy=Ignore', 'networkPolicy.enabled=false'],
     ...['webhook.replicas=1', 'prefixes.enabled=false', 'podMonitor.enabled=true'],
-    'nsmgr.listenOn=tcp://[$(POD_IP)]:15001',
+    ...['nsmgr.listenOn=tcp://[$(POD_IP)]:15001', 'nsmgr.hostPID=true'],
   ]
   const text = await render(sets.flatMap((set) => ['--set', set]))
   t.match(text, `image: "example.org/mesh/registry@${digest}"`)
@@ -123,12 +123,22 @@ t.test('values reach what they are about', async (t) => {
   t.notMatch(text, 'component: prefixes')
   t.match(text, 'kind: PodMonitor')
   t.match(text, 'name: nsmgr\n              containerPort: 15001')
+  const count = (rendered: string): number => rendered.split('hostPID: true').length - 1
+  t.equal(count(text), count(await render([])) + 1, 'the manager sees the processes of its node')
 })
 
 t.test('before 1.30 there is no policy, and no field that the server would not know', async (t) => {
   const text = await render([], '1.28.0')
   t.notMatch(text, 'ValidatingAdmissionPolicy')
   t.notMatch(text, 'appArmorProfile')
+  const profile = 'container.apparmor.security.beta.kubernetes.io'
+  for (const part of ['nsmgr', 'forwarder']) t.match(text, `${profile}/${part}: unconfined`)
+  t.match(
+    await render(['--set', 'nsmgr.appArmorProfile=RuntimeDefault'], '1.29.3'),
+    `${profile}/nsmgr: runtime/default`,
+  )
+  t.notMatch(await render(['--set', 'nsmgr.appArmorProfile='], '1.29.3'), `${profile}/nsmgr`)
+  t.notMatch(await render([], '1.30.0'), profile)
   await t.rejects(render([], '1.27.0'), { message: /requires kubeVersion: >=1\.28/ })
   await t.rejects(render(['--set', 'injection.by=policy'], '1.35.1'), {
     message: /injection\.by: policy needs Kubernetes 1\.36 or later, not v1\.35\.1/,

@@ -46,6 +46,11 @@ app.kubernetes.io/component: {{ .part }}
 {{- $values := index .root.Values .part -}}
 annotations:
   kubectl.kubernetes.io/default-container: {{ .part }}
+  {{- $isPrivileged := and (eq .part "agent") .root.Values.agent.csi.enabled }}
+  {{- if and $values.appArmorProfile (not $isPrivileged) (semverCompare "<1.30.0-0" .root.Capabilities.KubeVersion.Version) }}
+  # The field of the security context is there from Kubernetes 1.30 on.
+  container.apparmor.security.beta.kubernetes.io/{{ .part }}: {{ ternary "unconfined" "runtime/default" (eq $values.appArmorProfile "Unconfined") }}
+  {{- end }}
   {{- with $values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
