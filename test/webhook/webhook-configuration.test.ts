@@ -1,8 +1,11 @@
+import { systemClock, type Clock } from '@nsm/sdk/clock.js'
 import { silent } from '@nsm/sdk/log.js'
 import { configuredBundle } from '@nsm/webhook/webhook-configuration.js'
 import t, { type Test } from 'tap'
+import { advance } from '../kit/advance.js'
 import { serverAndClient, type ServerAndClient } from '../kit/api-client.js'
 import type { TestApiServer } from '../kit/api-server.js'
+import { handClock } from '../kit/clock.js'
 import { until } from '../kit/until.js'
 
 const collection = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations'
@@ -29,8 +32,12 @@ function bundlesIn(server: TestApiServer): unknown[] {
   )
 }
 
-function publisher(t: Test, { client }: ServerAndClient): ReturnType<typeof configuredBundle> {
-  const made = configuredBundle({ client, name: 'nsm', service, log: silent })
+function publisher(
+  t: Test,
+  { client }: ServerAndClient,
+  clock: Clock = systemClock,
+): ReturnType<typeof configuredBundle> {
+  const made = configuredBundle({ client, name: 'nsm', service, log: silent, clock })
   t.teardown(() => made.close())
   return made
 }
@@ -107,3 +114,70 @@ t.test(
     await t.rejects(bundle.publish('B'), { code: 'PERMISSION_DENIED' })
   },
 )
+
+const patches = ({ calls }: TestApiServer): number => calls.filter(({ method }) => method === 'PATCH').length
+
+t.test('a replica that lags behind is answered more and more slowly, until it follows', async (t) => {
+  const both = await serverAndClient(t)
+  configure(both.server)
+  const clock = handClock()
+  const [one, lagging] = [publisher(t, both, clock), publisher(t, both, clock)]
+  await lagging.publish('A')
+  await until('both follow', () => both.server.watches === 2)
+  await one.publish('AB')
+  const minutes = 10
+  for (let s = 0; s < minutes * 60; s++) {
+    await advance(clock, 1_000)
+    // Whatever the second brought about has arrived when the server has answered once more.
+    await both.client.get(`${collection}/nsm`)
+  }
+  // Each replica: pauses that double from one second to a minute, cut by half at most, then one each half minute at most.
+  const most = 2 * (7 + minutes * 2)
+  const written = patches(both.server)
+  t.ok(written >= 6 && written <= most, `${written} writes, at most ${most}`)
+  await lagging.publish('AB')
+  await advance(clock, 120_000)
+  await until('they agree', () => bundlesIn(both.server)[0] === 'AB')
+  const settledAt = patches(both.server)
+  await advance(clock, 600_000)
+  t.equal(patches(both.server), settledAt)
+})
+
+t.test('after a quarrel has calmed down, what is taken out is put back at once again', async (t) => {
+  const both = await serverAndClient(t)
+  configure(both.server)
+  const clock = handClock()
+  const bundle = publisher(t, both, clock)
+  await bundle.publish('A')
+  await until('it is followed', () => both.server.watches === 1)
+  const isBackWithin = async (stepMs: number): Promise<void> =>
+    until('it is back', async () => {
+      await advance(clock, stepMs)
+      return bundlesIn(both.server)[0] === 'A'
+    })
+  for (let round = 0; round < 8; round++) {
+    configure(both.server)
+    await isBackWithin(1_000)
+  }
+  clock.advance(601_000)
+  const before = clock.now()
+  configure(both.server)
+  await isBackWithin(1)
+  t.ok(clock.now() - before < 30_000, 'shorter than any pause would be by now')
+})
+
+t.test('one write at a time, of what is wanted by then', async (t) => {
+  const both = await serverAndClient(t)
+  configure(both.server)
+  const bundle = publisher(t, both)
+  let overtaken = 0
+  both.server.intercept = ({ method }) => {
+    if (method === 'PATCH' && overtaken++ === 0) configure(both.server)
+    return false
+  }
+  await Promise.all([bundle.publish('A'), bundle.publish('AB')])
+  t.same(bundlesIn(both.server), ['AB', 'AB', 'x'])
+  const bodies = both.server.calls.filter(({ method }) => method === 'PATCH').map(({ body }) => body)
+  t.equal(bodies.length, 2, 'one that was overtaken, and one more')
+  t.match(JSON.stringify(bodies[1]), Buffer.from('AB').toString('base64'))
+})
