@@ -60,8 +60,8 @@ export async function follow<T extends KubernetesObject>(options: FollowOptions<
 
   /** Answers how long to wait before the next step. */
   async function watch(from: string): Promise<number> {
-    const startedAt = clock.now()
-    const wasLong = (): boolean => clock.now() - startedAt >= shortestWatchMs
+    const startedAt = clock.monotonic()
+    const wasLong = (): boolean => clock.monotonic() - startedAt >= shortestWatchMs
     try {
       const how = { client, path, select, from, clock, random, signal, onOpen: onHeard, onEvent: take }
       const { isForgotten } = await watchOnce<T>(how)

@@ -51,7 +51,7 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
   const log = options.log.child({ path })
   const cache = objectCache<T>({ keep, log })
   const end = new AbortController()
-  let heardAt = clock.now()
+  let heardAt = clock.monotonic()
   let markSynced: () => void = () => undefined
   const firstSync = new Promise<void>((resolve) => (markSynced = resolve))
 
@@ -69,12 +69,12 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
       markSynced()
     },
     onEvent: (type, object) => cache.apply(type, object),
-    onHeard: () => (heardAt = clock.now()),
+    onHeard: () => (heardAt = clock.monotonic()),
   })
 
   return {
     get synced() {
-      return cache.isFilled && clock.now() - heardAt < staleAfterMs
+      return cache.isFilled && clock.monotonic() - heardAt < staleAfterMs
     },
     get isListed() {
       return cache.isFilled

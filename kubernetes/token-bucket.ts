@@ -17,14 +17,13 @@ export interface TokenBucket {
 /** A full bucket. */
 export function tokenBucket({ perSecond, burst }: Rate, clock: Clock): TokenBucket {
   let tokens = burst
-  let filledAt = clock.now()
+  let filledAt = clock.monotonic()
   let disarm: (() => void) | undefined
   const waiting = new Set<() => void>()
 
   function fill(): void {
-    const now = clock.now()
-    // A clock that was set back fills nothing.
-    tokens = Math.min(burst, tokens + (Math.max(0, now - filledAt) * perSecond) / 1000)
+    const now = clock.monotonic()
+    tokens = Math.min(burst, tokens + ((now - filledAt) * perSecond) / 1000)
     filledAt = now
   }
 

@@ -2,6 +2,8 @@
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number
+  /** Milliseconds since some moment. Nobody sets it: what tells how long something took, or has to wait, goes by this. */
+  monotonic(): number
   /** Calls once after `ms` (fractions allowed, 0 = as soon as possible); the answer cancels it. Does not keep the process alive. */
   after(ms: number, run: () => void): () => void
 }
@@ -17,11 +19,12 @@ const longestLog = 30
  */
 export const systemClock: Clock = {
   now: () => Date.now(),
+  monotonic: () => performance.now(),
   after(ms, run) {
-    const due = Date.now() + ms
+    const due = performance.now() + ms
     let timer: NodeJS.Timeout
     const arm = (): void => {
-      const left = due - Date.now()
+      const left = due - performance.now()
       timer =
         left > exactMs
           ? setTimeout(arm, 2 ** Math.min(longestLog, Math.floor(Math.log2(left))))

@@ -39,7 +39,7 @@ export function knownObjects<Item extends RegistryItem, Query, Response>(
 ): KnownObjects<Item> {
   const objects = namedObjects(resource, options)
   /** When this process wrote what the watch has not told yet, by key. */
-  const writtenMs = new Map<string, number>()
+  const writtenAt = new Map<string, number>()
   const gone = recentlyGone(clock)
 
   function take(object: KubernetesObject): void {
@@ -51,14 +51,14 @@ export function knownObjects<Item extends RegistryItem, Query, Response>(
     gone.add(object)
     // A UID never comes back, so this holds whatever has been written since.
     if (objects.get(key)?.object.metadata.uid !== object.metadata.uid) return
-    writtenMs.delete(key)
+    writtenAt.delete(key)
     objects.drop(key)
   }
 
   /** Whether this process wrote it so lately that the watch may be behind. */
   function isUntold(key: string): boolean {
-    const sinceMs = writtenMs.get(key)
-    return sinceMs !== undefined && clock.now() - sinceMs < settledMs
+    const since = writtenAt.get(key)
+    return since !== undefined && clock.monotonic() - since < settledMs
   }
 
   /** Whether an object that comes late says less than what is known. */
@@ -76,7 +76,7 @@ export function knownObjects<Item extends RegistryItem, Query, Response>(
 
     written(object) {
       if (isBehind(object)) return
-      writtenMs.set(keyOf(object), clock.now())
+      writtenAt.set(keyOf(object), clock.monotonic())
       take(object)
     },
 
@@ -89,7 +89,7 @@ export function knownObjects<Item extends RegistryItem, Query, Response>(
         return
       }
       if (gone.has(object) || (isUntold(key) && isBehind(object))) return
-      writtenMs.delete(key)
+      writtenAt.delete(key)
       if (objects.get(key)?.object.metadata.resourceVersion !== object.metadata.resourceVersion) take(object)
     },
 
@@ -116,11 +116,11 @@ function recentlyGone(clock: Clock): {
   const uids = new Map<string | undefined, number>()
   return {
     add({ metadata: { uid } }) {
-      for (const [old, sinceMs] of uids) {
-        if (clock.now() - sinceMs < settledMs) break
+      for (const [old, since] of uids) {
+        if (clock.monotonic() - since < settledMs) break
         uids.delete(old)
       }
-      if (uid !== undefined) uids.set(uid, clock.now())
+      if (uid !== undefined) uids.set(uid, clock.monotonic())
     },
     has: ({ metadata: { uid } }) => uids.has(uid),
   }

@@ -68,10 +68,10 @@ async function loop<Item extends RegistryItem, Query, Response>(
 ): Promise<void> {
   let pauseMs = firstPauseMs
   while (!ctx.signal.aborted) {
-    const opened = ctx.clock.now()
+    const opened = ctx.clock.monotonic()
     const reason = await watched(ctx, own)
     if (ctx.signal.aborted) return
-    if (ctx.clock.now() - opened >= goodLifeMs) pauseMs = firstPauseMs
+    if (ctx.clock.monotonic() - opened >= goodLifeMs) pauseMs = firstPauseMs
     ctx.log.info({ name: own.name, reason }, `${own.kind.what} is registered again`)
     let registered = false
     while (!registered && !ctx.signal.aborted) {

@@ -23,14 +23,14 @@ export function logOutcome<Item extends RegistryItem, Query, Response>(
     call: RegistryOutcome['call'],
     run: () => Promise<T>,
   ): Promise<T> {
-    const started = ctx.clock.now()
+    const started = ctx.clock.monotonic()
     const end = (code: Code, err?: string): void => {
-      const ms = ctx.clock.now() - started
+      const ms = ctx.clock.monotonic() - started
       const fields = {
         name: item.name,
         spiffe_id: ctx.peer?.spiffeId,
         code,
-        ms,
+        ms: Math.round(ms * 10) / 10,
         ...(err !== undefined && { err }),
       }
       ctx.log[err === undefined ? 'debug' : 'warn'](fields, `${call} ${kind.what}`)

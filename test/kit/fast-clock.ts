@@ -5,6 +5,7 @@ export function fastClock(times: number): Clock {
   const start = systemClock.now()
   return {
     now: () => start + (systemClock.now() - start) * times,
+    monotonic: () => systemClock.monotonic() * times,
     after: (ms, run) => systemClock.after(ms / times, run),
   }
 }

@@ -7,7 +7,7 @@ import { testAuthority, type SvidOptions } from '../kit/identity.ts'
 
 const minuteMs = 60_000
 const nowMs = Math.floor(Date.now() / 1_000) * 1_000 + 750
-const clock: Clock = { now: () => nowMs, after: () => () => undefined }
+const clock: Clock = { now: () => nowMs, monotonic: () => 0, after: () => () => undefined }
 const generate = tokenGenerator({ maxLifetimeMs: 10 * minuteMs, clock })
 
 async function session(own: SvidOptions = {}, theirs: SvidOptions = {}): Promise<Peer> {
