@@ -5,7 +5,8 @@ import type { Decision } from './review.ts'
 /** What the webhook counts, beside what every process does. */
 export interface WebhookMetrics {
   readonly process: ProcessMetrics
-  readonly admitted: (decision: Decision, seconds: number) => void
+  /** Without `seconds` there was no review to answer. */
+  readonly admitted: (decision: Decision, seconds: number | undefined) => void
   /** `authority` = of a certificate made in process. */
   certificate(serving: () => Date, authority?: () => Date): void
 }
@@ -16,7 +17,7 @@ export function webhookMetrics(): WebhookMetrics {
   const registers = [process.registry]
   const requests = new Counter({
     name: 'nsm_webhook_requests_total',
-    help: 'Admission requests by what became of them.',
+    help: 'Admission requests by what became of them; unanswered and error leave the pod to the failure policy.',
     labelNames: ['result', 'reason'],
     registers,
   })
@@ -30,7 +31,7 @@ export function webhookMetrics(): WebhookMetrics {
     process,
     admitted: ({ result, reason }, seconds) => {
       requests.labels(result, reason).inc()
-      duration.observe(seconds)
+      if (seconds !== undefined) duration.observe(seconds)
     },
     certificate: (serving, authority) => {
       expiryGauge(process, {

@@ -8,7 +8,8 @@ import { injectKey, verdictOn, type Asker } from './verdict.ts'
 
 /** What was decided, for the answer and for the metrics. */
 export interface Decision {
-  readonly result: 'injected' | 'skipped' | 'denied' | 'unanswered'
+  /** `unanswered` on purpose, and `error`: what becomes of the pod is up to the failure policy. */
+  readonly result: 'injected' | 'skipped' | 'denied' | 'unanswered' | 'error'
   /** A word from a fixed set. */
   readonly reason: string
   /** Why it was denied. */
@@ -171,7 +172,14 @@ function cut(warning: string): string {
 
 /** 400: nothing that the API server sends by our configuration, without uid or version to answer to. 503: no answer on purpose. */
 function refusal(status: 400 | 503, message: string): ReviewAnswer {
-  const decision = denied('malformed_review', message)
-  const unanswered: Decision = { ...decision, result: 'unanswered', reason: 'unknown_namespace' }
-  return { status, body: { message }, decision: status === 400 ? decision : unanswered }
+  const decision: Decision =
+    status === 400
+      ? failure('malformed_review', message)
+      : { result: 'unanswered', reason: 'unknown_namespace', message, patch: [], warnings: [] }
+  return { status, body: { message }, decision }
+}
+
+/** Nothing could be decided. */
+export function failure(reason: string, message: string): Decision {
+  return { result: 'error', reason, message, patch: [], warnings: [] }
 }

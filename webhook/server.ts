@@ -7,7 +7,7 @@ import type { InjectionSettings } from './inject.ts'
 import type { DecisionListener } from './decision-events.ts'
 import { objectOf, textOf } from './json.ts'
 import type { Namespaces } from './namespaces.ts'
-import { answerReview, namespaceToKnow, type Decision } from './review.ts'
+import { answerReview, failure, namespaceToKnow, type Decision } from './review.ts'
 
 /** Everything that the HTTPS server needs. */
 export interface WebhookServerOptions {
@@ -17,8 +17,8 @@ export interface WebhookServerOptions {
   readonly settings: InjectionSettings
   readonly namespaces: Namespaces
   readonly log: Logger
-  /** Told of each answer and of the time it took. */
-  readonly admitted: (decision: Decision, seconds: number) => void
+  /** Told of each answer and of the time it took; undefined = there was no review to answer. */
+  readonly admitted: (decision: Decision, seconds: number | undefined) => void
   /** Told of each decision with the review. */
   readonly decided?: DecisionListener
   /** Why reviews should go elsewhere; undefined = ready. */
@@ -122,19 +122,23 @@ function identityOf(review: unknown): Record<string, unknown> {
 }
 
 /** Bodies that are too large or no JSON, and faults of our own: always an answer. */
-function refuse({ log }: WebhookServerOptions): ErrorRequestHandler {
+function refuse({ log, admitted }: WebhookServerOptions): ErrorRequestHandler {
   return (err: unknown, _req, res, next) => {
     if (res.headersSent) return next(err)
     const status = Number(objectOf(err)?.['status'] ?? 500)
-    if (status >= 500) log.error({ err }, 'admission failed')
-    const message =
-      status === 413
-        ? `body must not be larger than ${maxBodyBytes} bytes`
-        : status < 500
-          ? 'body must be a JSON object'
-          : 'internal error'
+    const decision = failureOf(status)
+    const { result, reason, message } = decision
+    admitted(decision, undefined)
+    if (status >= 500) log.error({ result, reason, err }, 'admission failed')
+    else log.warn({ result, reason, message, err: String(err) }, 'admission failed')
     return void res.status(status).json({ message })
   }
+}
+
+function failureOf(status: number): Decision {
+  if (status === 413) return failure('too_large', `body must not be larger than ${maxBodyBytes} bytes`)
+  if (status < 500) return failure('malformed_body', 'body must be a JSON object')
+  return failure('internal', 'internal error')
 }
 
 async function listen(server: Server, listenOn: string): Promise<number> {

@@ -67,7 +67,7 @@ t.test('the process: listens, is ready, counts, ends on SIGTERM', async (t) => {
   t.equal((await post(await ready, readFileSync(caPath, 'utf8'), '{}')).statusCode, 400)
   t.match(await (await fetch(`${ops}/readyz`)).text(), /\[\+\]certificate ok\n(?:.+\n)*ok\n$/)
   const metrics = await (await fetch(`${ops}/metrics`)).text()
-  t.match(metrics, 'nsm_webhook_requests_total{result="denied",reason="malformed_review"} 1')
+  t.match(metrics, 'nsm_webhook_requests_total{result="error",reason="malformed_review"} 1')
   t.match(metrics, /nsm_webhook_certificate_expiry_timestamp_seconds \d{10}/)
   t.match(metrics, /nsm_webhook_authority_expiry_timestamp_seconds \d{10}/)
   kill('SIGTERM')

@@ -127,8 +127,39 @@ t.test('bodies that are no review get an answer', async (t) => {
   }
   const large = JSON.stringify({ x: 'x'.repeat(3 * 1_048_576) })
   t.match(await call(served, ca(), '/mutate', large), { status: 413, text: /must not be larger/ })
+  t.same(
+    served.decisions.map(({ result, reason }) => `${result} ${reason}`),
+    [
+      'error malformed_body',
+      'error malformed_body',
+      'error malformed_review',
+      'error malformed_review',
+      'error malformed_review',
+      'error malformed_body',
+      'error too_large',
+    ],
+    'each is counted: the failure policy decides about the pod',
+  )
   t.equal((await call(served, ca(), '/elsewhere')).status, 404)
   t.equal((await call(served, ca(), '/ready')).status, 200, 'still there')
+})
+
+t.test('a fault of our own is answered and counted', async (t) => {
+  const { certificate, ca } = await certificateIn(t, t.testdir())
+  const get = (): never => {
+    throw new Error('broken')
+  }
+  const served = await serve(t, certificate, { namespaces: { ...noNamespaces, get } })
+  const review = {
+    apiVersion: 'admission.k8s.io/v1',
+    kind: 'AdmissionReview',
+    request: { uid: 'u', kind: { kind: 'Pod' }, operation: 'CREATE', object: {} },
+  }
+  t.match(await call(served, ca(), '/mutate', JSON.stringify(review)), {
+    status: 500,
+    text: '{"message":"internal error"}',
+  })
+  t.match(served.decisions, [{ result: 'error', reason: 'internal' }])
 })
 
 t.test('a certificate from files is taken over when it changes, a broken one is not', async (t) => {
