@@ -1,21 +1,18 @@
 import { NsmError } from '@nsm/sdk/errors.js'
 import { textAt } from '../cluster/fields.ts'
-import { opsPortOf, type Installation, type PartName } from '../cluster/installation.ts'
+import { opsPortOf, type Installation, type Part, type PartName } from '../cluster/installation.ts'
 import { isReady, labelsOf, waitsFor } from '../cluster/pods.ts'
 import type { Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'
 import { kernelFindings, type Kernel } from './kernels.ts'
 import type { Facts } from './facts.ts'
-import { count, fault, ok, warning, type Finding } from './finding.ts'
+import { count, fault, ok, some, warning, type Finding } from './finding.ts'
 
 /** Whether each node can connect pods. */
 export const nodeChecks: readonly Check[] = [
   { about: 'the nodes', run: async ({ nodes, installation }) => parts(linux(await nodes()), installation) },
   { about: 'what late parts say', run: latecomers },
-  {
-    about: "the nodes' kernels",
-    run: async ({ nodes }) => kernelFindings(linux(await nodes()).map(kernelOf)),
-  },
+  { about: "the nodes' kernels", run: kernels },
 ]
 
 const daemons: readonly PartName[] = ['nsmgr', 'forwarder', 'agent']
@@ -25,11 +22,13 @@ function linux(nodes: readonly Item[]): readonly Item[] {
 }
 
 function parts(nodes: readonly Item[], installation: Installation): readonly Finding[] {
-  const wanted = daemons.filter((name) => installation.parts.some((part) => part.name === name))
+  const all = daemons.flatMap((name) => installation.parts.find((part) => part.name === name) ?? [])
   const findings = nodes.flatMap((node): readonly Finding[] => {
     const name = node.metadata.name ?? ''
     if (!isReady(node)) return [warning(`node ${name} is not ready`, `kubectl describe node ${name}`)]
-    const lacking = wanted.filter((part) => !runsOn(installation, part, name))
+    const lacking = all
+      .filter((part) => isMeantFor(part, name) && !runsOn(part, name))
+      .map((part) => part.name)
     if (lacking.length === 0) return []
     return [
       fault(
@@ -38,16 +37,47 @@ function parts(nodes: readonly Item[], installation: Installation): readonly Fin
       ),
     ]
   })
-  const fine = nodes.length - findings.length
-  const line = ok(`${fine} of ${count(nodes.length, 'node')} have a ready ${wanted.join(', ')}`)
-  return fine === 0 ? findings : [line, ...findings]
+  const left = all.flatMap((part) => leftOut(part, nodes))
+  const fine = nodes.filter(({ metadata: { name = '' } }) => all.every((part) => runsOn(part, name))).length
+  const line = ok(
+    `${fine} of ${count(nodes.length, 'node')} have a ready ${all.map(({ name }) => name).join(', ')}`,
+  )
+  return [...(fine === 0 ? [] : [line]), ...left, ...findings]
 }
 
-function runsOn({ parts: all }: Installation, part: PartName, node: string): boolean {
-  return all.some(
-    ({ name, pods }) =>
-      name === part && pods.some((pod) => isReady(pod) && textAt(pod, 'spec', 'nodeName') === node),
-  )
+/** Node selectors, affinities and taints are the controller's to understand: it says how many nodes it wants, and has made a pod for each. */
+function isMeantFor({ wanted, pods }: Part, node: string): boolean {
+  const placed = new Set(pods.map(nodeOf))
+  return placed.has(node) || placed.size < wanted
+}
+
+function leftOut(part: Part, nodes: readonly Item[]): readonly Finding[] {
+  const names = nodes.map(({ metadata: { name = '' } }) => name).filter((name) => !isMeantFor(part, name))
+  if (names.length === 0) return []
+  return [
+    ok(`no ${part.name} is meant to run on ${some(names)}: pods that ask for services belong elsewhere`),
+  ]
+}
+
+/** Before it is scheduled, the pod of a DaemonSet names its node in its affinity. */
+function nodeOf(pod: Item): string {
+  const terms = [
+    'affinity',
+    'nodeAffinity',
+    'requiredDuringSchedulingIgnoredDuringExecution',
+    'nodeSelectorTerms',
+  ]
+  return textAt(pod, 'spec', 'nodeName') || textAt(pod, 'spec', ...terms, 0, 'matchFields', 0, 'values', 0)
+}
+
+function runsOn({ pods }: Part, node: string): boolean {
+  return pods.some((pod) => isReady(pod) && nodeOf(pod) === node)
+}
+
+async function kernels({ nodes, installation }: Facts): Promise<readonly Finding[]> {
+  const manager = installation.parts.find(({ name }) => name === 'nsmgr')
+  const found = linux(await nodes()).map(kernelOf)
+  return kernelFindings(found.filter(({ name }) => manager === undefined || isMeantFor(manager, name)))
 }
 
 function kernelOf(node: Item): Kernel {

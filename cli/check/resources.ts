@@ -1,11 +1,11 @@
-import { NsmError } from '@nsm/sdk/errors.js'
+import { absent } from '../cluster/absent.ts'
 import { at, listAt, textAt } from '../cluster/fields.ts'
 import type { Cluster, Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'
 import { fault, ok, warning, type Finding } from './finding.ts'
 
 const names = ['networkservices', 'networkserviceendpoints'] as const
-const howToUpdate = 'kubectl apply --server-side -f charts/nsm/crds'
+const howToUpdate = 'helm show crds charts/nsm | kubectl apply --server-side --force-conflicts --filename -'
 
 /** Whether the custom resources are served in the form that this version knows. */
 export const resourceChecks: readonly Check[] = names.map((name) => ({
@@ -15,10 +15,7 @@ export const resourceChecks: readonly Check[] = names.map((name) => ({
 
 async function definition(cluster: Cluster, name: string): Promise<Finding> {
   const path = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${name}.networkservicemesh.io`
-  const found = await cluster.get(path).catch((reason: unknown) => {
-    if (NsmError.from(reason).code === 'NOT_FOUND') return undefined
-    throw reason
-  })
+  const found = await cluster.get(path).catch(absent)
   if (found === undefined) return fault(`${name} is not defined`, howToUpdate)
   const established = conditionOf(found, 'Established')
   if (textAt(established, 'status') !== 'True')

@@ -1,21 +1,18 @@
 import type { X509Certificate } from 'node:crypto'
-import { NsmError } from '@nsm/sdk/errors.js'
+import { absent } from '../cluster/absent.ts'
 import { authoritiesIn, certificatesIn, expiryMs } from '../cluster/certificates.ts'
 import { at, listAt, textAt } from '../cluster/fields.ts'
-import { metricsOf, readyPods } from '../cluster/installation.ts'
-import { valuesOf } from '../cluster/metrics.ts'
+import { readyPods } from '../cluster/installation.ts'
 import { webhookName } from '../cluster/names.ts'
-import type { Cluster, Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'
 import { expiry } from './expiry.ts'
 import type { Facts } from './facts.ts'
 import { count, fault, ok, some, warning, type Finding } from './finding.ts'
+import { injectorOf } from './injector.ts'
+import { partMetrics } from './part-metrics.ts'
 import { trial } from './trial.ts'
 
 const configurationPath = `/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/${webhookName}`
-/** What injects where there is no webhook. */
-const policyPath =
-  '/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/nsm-inject.networkservicemesh.io'
 const secretName = 'nsm-webhook-ca'
 const dayMs = 86_400_000
 
@@ -29,11 +26,19 @@ export const webhookChecks: readonly Check[] = [
 ]
 
 async function configuration({ cluster, installation }: Facts): Promise<readonly Finding[]> {
-  const found = await cluster.get(configurationPath).catch(absent)
-  if (found === undefined) return withoutWebhook(cluster)
+  const injector = await injectorOf(cluster)
+  if (injector === undefined)
+    return [
+      fault(
+        `there is no webhook configuration ${webhookName}: no pod gets a sidecar`,
+        'helm upgrade brings it back',
+      ),
+    ]
+  if (injector.by === 'policy')
+    return [ok('there is none: API servers inject by themselves (injection.by: policy)')]
   if (installation.parts.every(({ name }) => name !== 'webhook'))
     return [fault('there is no webhook, but its configuration', 'helm upgrade brings it back')]
-  const isStrict = listAt(found, 'webhooks').some((one) => textAt(one, 'failurePolicy') === 'Fail')
+  const isStrict = listAt(injector.object, 'webhooks').some((one) => textAt(one, 'failurePolicy') === 'Fail')
   if (!isStrict)
     return [
       warning(
@@ -45,19 +50,6 @@ async function configuration({ cluster, installation }: Facts): Promise<readonly
     ok(
       'the configuration is there; failurePolicy is Fail: pods that ask for services never start without them',
     ),
-  ]
-}
-
-async function withoutWebhook(cluster: Cluster): Promise<readonly Finding[]> {
-  // Clusters that don't know policies say so in the same way.
-  const policy = await cluster.get(policyPath).catch(absent)
-  return [
-    policy === undefined
-      ? fault(
-          `there is no webhook configuration ${webhookName}: no pod gets a sidecar`,
-          'helm upgrade brings it back',
-        )
-      : ok('there is none: API servers inject by themselves (injection.by: policy)'),
   ]
 }
 
@@ -86,16 +78,13 @@ async function authority({ cluster, installation, nowMs }: Facts): Promise<reado
 
 async function serving({ cluster, installation, nowMs }: Facts): Promise<readonly Finding[]> {
   const pods = readyPods(installation, 'webhook')
-  const found = await Promise.all(
-    pods.map(async (pod) =>
-      valuesOf(await metricsOf(cluster, pod), 'nsm_webhook_certificate_expiry_timestamp_seconds'),
-    ),
-  )
-  const first = Math.min(...found.flat().map((seconds) => seconds * 1_000))
-  if (!Number.isFinite(first)) return []
+  const metric = 'nsm_webhook_certificate_expiry_timestamp_seconds'
+  const { found, unasked } = await partMetrics(cluster, pods, metric)
+  const first = Math.min(...found.flatMap(({ values }) => values)) * 1_000
+  if (!Number.isFinite(first)) return unasked
   const what = pods.length === 1 ? 'its serving certificate' : 'the serving certificate that expires first'
   const hint = 'kubectl nsm logs webhook says why it was not renewed'
-  return [expiry({ what, expiresMs: first, soonMs: 3_600_000, hint }, nowMs)]
+  return [expiry({ what, expiresMs: first, soonMs: 3_600_000, hint }, nowMs), ...unasked]
 }
 
 async function endpoints({ cluster }: Facts): Promise<readonly Finding[]> {
@@ -130,10 +119,4 @@ function bundleOf(webhook: unknown): readonly X509Certificate[] {
 
 function has(bundle: readonly X509Certificate[], wanted: X509Certificate): boolean {
   return bundle.some(({ fingerprint256 }) => fingerprint256 === wanted.fingerprint256)
-}
-
-function absent(reason: unknown): Item | undefined {
-  const err = NsmError.from(reason)
-  if (err.code === 'NOT_FOUND') return undefined
-  throw err
 }

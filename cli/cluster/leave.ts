@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Terminal } from '../output/terminal.ts'
+import { absent } from './absent.ts'
 import { listAt } from './fields.ts'
 import { isReady } from './pods.ts'
 
@@ -63,7 +64,7 @@ function testTask({
 
 /** With all that is in it; none there is no fault. */
 export async function removeNamespace(client: ApiClient, name: string): Promise<void> {
-  await client.delete(`/api/v1/namespaces/${name}`).catch(unlessGone)
+  await client.delete(`/api/v1/namespaces/${name}`).catch(absent)
 }
 
 /** Forwarders say by not being ready any more that they have left, agents that they will stay for as long as pods have volumes of theirs. */
@@ -73,7 +74,7 @@ async function emptyPods(options: LeaveOptions): Promise<string> {
   for (const pod of await podsOf(options, 'forwarder', 'agent'))
     await client
       .patch(`/api/v1/namespaces/${client.namespace}/pods/${pod.metadata.name ?? ''}`, patch, 'merge')
-      .catch(unlessGone)
+      .catch(absent)
   const ready = async (): Promise<readonly KubernetesObject[]> =>
     (await podsOf(options, 'forwarder', 'agent')).filter(isReady)
   const left = await untilNone(options, ready)
@@ -89,20 +90,20 @@ async function dismissAgents(options: LeaveOptions): Promise<string> {
   const { namespace } = client
   await client
     .delete(`/apis/apps/v1/namespaces/${namespace}/daemonsets/agent?propagationPolicy=Orphan`)
-    .catch(unlessGone)
+    .catch(absent)
   for (const { metadata } of await podsOf(options, 'agent'))
     await client
       .delete(
         `/api/v1/namespaces/${namespace}/pods/${metadata.name ?? ''}?gracePeriodSeconds=${agentGraceSeconds}`,
       )
-      .catch(unlessGone)
+      .catch(absent)
   return ''
 }
 
 /** It would write again what is deleted next. */
 async function endRegistry(options: LeaveOptions): Promise<string> {
   const { client } = options
-  await client.delete(`/apis/apps/v1/namespaces/${client.namespace}/deployments/registry`).catch(unlessGone)
+  await client.delete(`/apis/apps/v1/namespaces/${client.namespace}/deployments/registry`).catch(absent)
   const left = await untilNone(options, async () => podsOf(options, 'registry'))
   return left.length === 0 ? '' : `still there: ${namesOf(left)}`
 }
@@ -113,7 +114,7 @@ async function deleteRegistered({ client }: LeaveOptions): Promise<string> {
     const path = `/apis/networkservicemesh.io/v1/namespaces/${client.namespace}/${kind}`
     const found = await client.get(path)
     for (const { metadata } of listAt(found, 'items') as KubernetesObject[])
-      await client.delete(`${path}/${metadata.name ?? ''}`).catch(unlessGone)
+      await client.delete(`${path}/${metadata.name ?? ''}`).catch(absent)
   }
   return ''
 }
@@ -139,11 +140,6 @@ async function untilNone(
     if (left.length === 0 || Date.now() >= end) return left
     await pause(lookMs, undefined, { signal })
   }
-}
-
-function unlessGone(reason: unknown): void {
-  const err = NsmError.from(reason)
-  if (err.code !== 'NOT_FOUND') throw err
 }
 
 function namesOf(pods: readonly KubernetesObject[]): string {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { parseNsUrls } from '@nsm/api/nsurl.js'
+import { absent } from '../cluster/absent.ts'
 import { connectionsOf } from '../cluster/connections.ts'
 import { eventsIn } from '../cluster/events.ts'
 import { listAt, textAt } from '../cluster/fields.ts'
@@ -100,11 +101,7 @@ async function describePod(
   onlyWithSidecar: boolean,
 ): Promise<Description | undefined> {
   const { cluster, namespace } = session
-  const pod = await cluster.get(`/api/v1/namespaces/${namespace}/pods/${name}`).catch((reason: unknown) => {
-    const err = NsmError.from(reason)
-    if (err.code === 'NOT_FOUND') return undefined
-    throw err
-  })
+  const pod = await cluster.get(`/api/v1/namespaces/${namespace}/pods/${name}`).catch(absent)
   if (pod === undefined || (onlyWithSidecar && injected(pod) === undefined && !asks(pod))) return undefined
   const found = await withSidecar(cluster, pod)
   const [{ pods, unasked }, events] = await Promise.all([

@@ -14,7 +14,7 @@ export function installMesh(scene: ClusterScene): void {
   for (const part of ['webhook', 'registry', 'prefixes']) deployment(scene, part)
   for (const part of ['nsmgr', 'forwarder', 'agent']) daemonSet(scene, part)
   webhook(scene)
-  secret(scene, 'nsm-authority', { 'roots.pem': authority('CN=k8s.nsm', 6 * dayMs + dayMs / 2) })
+  secret(scene, 'nsm-authority', { 'roots.pem': authority('CN=k8s.nsm', 6 * dayMs + dayMs / 2, dayMs / 2) })
   for (const plural of ['networkservices', 'networkserviceendpoints'])
     scene.put('/apis/apiextensions.k8s.io/v1/customresourcedefinitions', definition(plural))
   scene.put(services, {

@@ -115,15 +115,15 @@ function intercept(
   return false
 }
 
-/** A CA certificate, PEM. */
-export function authority(subject: string, lifeMs: number): string {
+/** A CA certificate, PEM, that is valid for so long from now on. */
+export function authority(subject: string, lifeMs: number, ageMs: number = 40 * 86_400_000): string {
   const key = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey
   return makeCertificate({
     subject,
     issuer: subject,
     key,
     signingKey: key,
-    notBefore: new Date(Date.now() - 40 * 86_400_000),
+    notBefore: new Date(Date.now() - ageMs),
     notAfter: new Date(Date.now() + lifeMs),
     uris: [],
     dnsNames: [],

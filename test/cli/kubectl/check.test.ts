@@ -187,6 +187,126 @@ t.test('what is worth a look', async (t) => {
   matchesGolden(t, new URL('check-warnings.txt', golden), troubles(out))
 })
 
+t.test('parts that let no API server in are well all the same', async (t) => {
+  const scene = await mesh(t)
+  for (const key of scene.proxied.keys()) if (key.endsWith('/metrics')) scene.proxied.delete(key)
+  const { out, code } = await kubectlNsm(scene, ['check'])
+  t.equal(code, 0, out)
+  matchesGolden(t, new URL('check-closed.txt', golden), troubles(out))
+})
+
+t.test('one that does not answer is said beside those that do', async (t) => {
+  const scene = await mesh(t)
+  scene.proxied.delete(`${release}/nsmgr-node-1/metrics`)
+  const { out, code } = await kubectlNsm(scene, ['check'])
+  t.equal(code, 0, out)
+  t.match(out, '✓ the identity that expires first, of 4 parts (registry-x), is valid for another 2h')
+  t.match(out, "! 1 ready part of 5 can't be asked through the API server: nsmgr-node-1: ")
+})
+
+t.test('nodes on which a part is not meant to run', async (t) => {
+  const scene = await mesh(t)
+  const ready = { conditions: [{ type: 'Ready', status: 'True' }], nodeInfo: { kernelVersion: '5.4.0' } }
+  for (const name of ['node-3', 'node-4']) scene.put('/api/v1/nodes', { metadata: { name }, status: ready })
+  const outside = await kubectlNsm(scene, ['check'])
+  t.equal(outside.code, 0, outside.out)
+  t.match(outside.out, '✓ 2 of 4 nodes have a ready nsmgr, forwarder, agent\n')
+  t.match(outside.out, '✓ no forwarder is meant to run on node-3, node-4: pods that ask for services')
+  t.match(outside.out, '✓ kernels have all that is used: 6.18.5', 'nothing runs on the older ones')
+
+  scene.change('/apis/apps/v1/daemonsets', [release, 'forwarder'], () => ({
+    status: { desiredNumberScheduled: 3, numberReady: 2, updatedNumberScheduled: 3 },
+  }))
+  const { spec, ...pod } = scene.server.store.get(pods, release, 'forwarder-node-1') as KubernetesObject
+  const { nodeName: _, ...rest } = spec as { nodeName: string }
+  const matchFields = [{ key: 'metadata.name', operator: 'In', values: ['node-3'] }]
+  const required = { nodeSelectorTerms: [{ matchFields }] }
+  const affinity = { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: required } }
+  scene.put(pods, {
+    ...pod,
+    metadata: { namespace: release, name: 'forwarder-3', labels: pod.metadata.labels ?? {} },
+    spec: { ...rest, affinity },
+    status: { phase: 'Pending', conditions: [{ type: 'PodScheduled', status: 'False', message: 'no room' }] },
+  })
+  const late = await kubectlNsm(scene, ['check'])
+  t.equal(late.code, 1)
+  t.match(late.out, '✗ node node-3 has no ready forwarder: pods there get no connections')
+  t.match(late.out, '✓ no forwarder is meant to run on node-4: ')
+})
+
+t.test('injection is tried where pods are injected into', async (t) => {
+  const scene = await mesh(t)
+  const excluded = (...values: string[]): void =>
+    scene.change(configurations, [undefined, configuration], ({ webhooks }) => ({
+      webhooks: (webhooks as object[]).map((one) => ({
+        ...one,
+        namespaceSelector: {
+          matchExpressions: [{ key: 'kubernetes.io/metadata.name', operator: 'NotIn', values }],
+        },
+      })),
+    }))
+  const tried = async (): Promise<string> => {
+    const { out } = await kubectlNsm(scene, ['check'])
+    return /^ {2}(.*(?:dry run|be tried).*)$/m.exec(out)?.[1] ?? ''
+  }
+  scene.change('/api/v1/namespaces', [undefined, 'demo'], ({ metadata }) => ({
+    metadata: { ...metadata, labels: { 'networkservicemesh.io/inject': 'disabled' } },
+  }))
+  t.match(await tried(), /^✓ .*\(dry run in namespace default\)$/)
+  scene.put('/api/v1/namespaces', { metadata: { name: 'apps' } })
+  excluded(release, 'default')
+  t.match(await tried(), /^✓ .*\(dry run in namespace apps\)$/)
+  excluded(release, 'default', 'apps')
+  t.equal(await tried(), '! injection can’t be tried: pods of all namespaces are left alone')
+  scene.forbidden = /GET \/api\/v1\/namespaces$/
+  t.equal(await tried(), '! injection can’t be tried: pods of all namespaces are left alone')
+  excluded()
+  t.match(await tried(), /^✓ .*\(dry run in namespace default\)$/, 'each may be looked at by itself')
+})
+
+t.test('where a policy injects, nobody is sent to a webhook', async (t) => {
+  const scene = await mesh(t)
+  scene.remove('/apis/apps/v1/deployments', release, 'webhook')
+  scene.remove(configurations, undefined, configuration)
+  scene.put('/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies', {
+    metadata: { name: 'nsm-inject.networkservicemesh.io' },
+  })
+  const sentence =
+    "pods \"x\" is forbidden: ValidatingAdmissionPolicy 'nsm-injected.networkservicemesh.io' with binding 'nsm-injected.networkservicemesh.io' denied request: no sidecar"
+  for (const admission of [(pod: KubernetesObject) => pod, () => ({ refused: sentence })]) {
+    scene.admission = admission
+    const { out, code } = await kubectlNsm(scene, ['check'])
+    t.equal(code, 1)
+    t.match(out, /✗ a pod that asks .*\n {6}→ kubectl describe mutatingadmissionpolicy nsm-inject\./)
+    t.notMatch(out, 'logs webhook')
+  }
+})
+
+t.test('short lives are no reason to worry', async (t) => {
+  const scene = await mesh(t)
+  const env = [{ name: 'NSM_SVID_TTL', value: '5m' }]
+  scene.change('/apis/apps/v1/daemonsets', [release, 'agent'], () => ({
+    spec: {
+      template: { spec: { containers: [{ name: 'agent', image: 'example.com/nsm/agent:1.0', env }] } },
+    },
+  }))
+  const lives = (ms: number): void => {
+    const text = `nsm_svid_expiry_timestamp_seconds ${(Date.now() + ms) / 1_000}\n`
+    for (const key of scene.proxied.keys()) if (key.endsWith('/metrics')) scene.proxied.set(key, text)
+    const roots = authority('CN=k8s.nsm', 12.5 * 3_600_000, 11.5 * 3_600_000)
+    scene.change('/api/v1/secrets', [release, 'nsm-authority'], () => ({
+      data: { 'roots.pem': Buffer.from(roots).toString('base64') },
+    }))
+  }
+  lives(150_000)
+  const well = await kubectlNsm(scene, ['check'])
+  t.match(well.out, '✓ the identity that expires first')
+  t.match(well.out, "✓ the trust domain's newest root (of 1 root) is valid for another 12h\n")
+  lives(60_000)
+  const late = await kubectlNsm(scene, ['check'])
+  t.match(late.out, '! the identity that expires first')
+})
+
 t.test('pods without what they asked for', async (t) => {
   const scene = await mesh(t)
   const lost = podOf('lost')
