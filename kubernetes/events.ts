@@ -32,7 +32,8 @@ export interface EventRecorderOptions {
 const maxWaiting = 256
 /** A process with much to say must not be what the API server is busy with. */
 const rate = { perSecond: 2, burst: 20 }
-const maxTries = 5
+/** The server would have forgotten it by then. */
+const maxAgeMs = 3_600_000
 const closeMs = 1_000
 
 /** Writes core/v1 Events, one after another and not many a second; equal ones become one with a count. */
@@ -49,23 +50,30 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
 
   /** One at a time: what happens again meanwhile is counted into what waits. Only the end of the recorder ends it early. */
   async function writeAll(): Promise<void> {
+    const retry = backoff({ minMs: 500, maxMs: 10_000, random: Math.random })
     for (const series of waiting) {
-      if (!(await turn())) break
+      if (!(await unlessClosed(bucket.take(signal)))) break
       waiting.delete(series)
-      await writePatiently(series, options, { clock, signal }).catch((reason: unknown) => {
-        dropped += 1
-        const { code, message } = NsmError.from(reason)
-        log.warn({ code, err: message, reason: series.event.reason }, 'an event was not written')
-      })
+      if (await tryToWrite(series)) retry.reset()
+      else if (!(await unlessClosed(sleep({ clock, signal }, retry.next())))) break
     }
     writing = undefined
   }
 
-  function turn(): Promise<boolean> {
-    return bucket.take(signal).then(
-      () => true,
-      () => false,
-    )
+  /** false = not now: it waits behind the others, since it may be the only one that the server does not take. */
+  async function tryToWrite(series: Series): Promise<boolean> {
+    try {
+      await writeSeries(series, options)
+    } catch (reason) {
+      const err = NsmError.from(reason)
+      if (isPassing(err) && clock.now() - series.lastAt <= maxAgeMs) {
+        waiting.add(series)
+        return false
+      }
+      dropped += 1
+      log.warn({ code: err.code, err: err.message, reason: series.event.reason }, 'an event was not written')
+    }
+    return true
   }
 
   async function finish(): Promise<void> {
@@ -94,24 +102,15 @@ export function eventRecorder(options: EventRecorderOptions): EventRecorder {
   }
 }
 
-/** Tries some times while the server can't be reached or has too much to do. */
-async function writePatiently(
-  series: Series,
-  writer: EventRecorderOptions,
-  until: Parameters<typeof sleep>[0],
-): Promise<void> {
-  const retry = backoff({ minMs: 500, maxMs: 10_000, random: Math.random })
-  for (let tries = 1; ; tries += 1) {
-    try {
-      await writeSeries(series, writer)
-      return
-    } catch (err) {
-      if (tries === maxTries || !isPassing(NsmError.from(err))) throw err
-      await sleep(until, retry.next())
-    }
-  }
+/** false = the recorder was closed before. */
+function unlessClosed(wait: Promise<void>): Promise<boolean> {
+  return wait.then(
+    () => true,
+    () => false,
+  )
 }
 
+/** The server can't be reached or has too much to do: that ends by itself. */
 function isPassing({ code }: NsmError): boolean {
   return code === 'UNAVAILABLE' || code === 'DEADLINE_EXCEEDED' || code === 'RESOURCE_EXHAUSTED'
 }

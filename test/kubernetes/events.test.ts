@@ -1,8 +1,10 @@
 import { eventRecorder, type RecordedEvent } from '@nsm/kubernetes/events.js'
+import { systemClock, type Clock } from '@nsm/sdk/clock.js'
 import { silent } from '@nsm/sdk/log.js'
 import t, { type Test } from 'tap'
 import { serverAndClient } from '../kit/api-client.ts'
 import { status } from '../kit/api-server.ts'
+import { handClock } from '../kit/clock.ts'
 import { fastClock } from '../kit/fast-clock.ts'
 import { until } from '../kit/until.ts'
 
@@ -15,7 +17,7 @@ const connected = (name: string, message = 'connected to db by nsm-1'): Recorded
   message,
 })
 
-const setup = async (t: Test, times = 1) => {
+const setup = async (t: Test, clock: Clock = systemClock) => {
   const both = await serverAndClient(t)
   const warnings: unknown[] = []
   const recorder = eventRecorder({
@@ -23,7 +25,7 @@ const setup = async (t: Test, times = 1) => {
     component: 'nsm-agent',
     instance: 'node-1',
     log: { ...silent, warn: (fields) => void warnings.push(fields) },
-    clock: fastClock(times),
+    clock,
   })
   t.teardown(() => recorder.close())
   return { ...both, recorder, warnings }
@@ -96,7 +98,7 @@ t.test('an object of the cluster; a long message; halved characters', async (t) 
 })
 
 t.test('a server that is away for a while; one that refuses', async (t) => {
-  const { server, recorder, warnings } = await setup(t, 100)
+  const { server, recorder, warnings } = await setup(t, fastClock(100))
   await server.stop()
   recorder.record(connected('a'))
   await new Promise((resolve) => setTimeout(resolve, 5))
@@ -113,6 +115,65 @@ t.test('a server that is away for a while; one that refuses', async (t) => {
   t.match(warnings.at(-1), { code: 'PERMISSION_DENIED', reason: 'NetworkServiceConnected' })
 })
 
+t.test('what happens while the server is away for five minutes is told when it is back', async (t) => {
+  const clock = handClock()
+  const { server, recorder } = await setup(t, clock)
+  const began = clock.now()
+  server.intercept = (_, res) => {
+    status(res, 503, 'ServiceUnavailable', 'not ready')
+    return true
+  }
+  const tries = () => server.calls.length
+  recorder.record(connected('a'))
+  while (clock.now() - began < 300_000) {
+    const before = tries()
+    await until('it waits for the next try', () => tries() > 0 && clock.pending > 0)
+    recorder.record(connected('b'))
+    while (tries() === before && clock.pending > 0) {
+      clock.advance(500)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await until('it has tried again', () => tries() > before)
+  }
+  t.ok(tries() < 80, `${tries()} tries: fewer the longer it lasts`)
+  server.intercept = undefined
+  await until('both are there', () => {
+    clock.advance(1_000)
+    return server.store.list(collection).length === 2
+  })
+  t.equal(recorder.dropped, 0)
+  const b = server.store.list(collection).find(({ metadata }) => metadata.name?.startsWith('b.'))
+  t.ok(Number(b?.['count']) > 10, 'counted meanwhile')
+})
+
+t.test('what the server would have forgotten is not tried any more', async (t) => {
+  const clock = handClock()
+  const { server, recorder, warnings } = await setup(t, clock)
+  server.intercept = (_, res) => {
+    status(res, 500, 'InternalError', 'failed calling webhook')
+    return true
+  }
+  recorder.record(connected('a'))
+  await until('it is given up', () => {
+    clock.advance(60_000)
+    return recorder.dropped === 1
+  })
+  t.match(warnings.at(-1), { code: 'UNAVAILABLE', err: /failed calling webhook/ })
+})
+
+t.test('one that the server cannot take does not hold the others up', async (t) => {
+  const { server, recorder } = await setup(t, fastClock(100))
+  server.intercept = ({ body }, res) => {
+    if (!JSON.stringify(body).includes('uid-a')) return false
+    status(res, 500, 'InternalError', 'failed calling webhook')
+    return true
+  }
+  recorder.record(connected('a'))
+  recorder.record(connected('b'))
+  await until('the other is there', () => server.store.list(collection).length === 1)
+  t.equal(recorder.dropped, 0)
+})
+
 t.test('a flood: a bounded rate, a bounded queue', async (t) => {
   const { server, recorder } = await setup(t)
   for (let n = 0; n < 1000; n += 1) recorder.record(connected(`p${n}`))
@@ -125,7 +186,7 @@ t.test('a flood: a bounded rate, a bounded queue', async (t) => {
 })
 
 t.test('closing does not wait for a server that is away', async (t) => {
-  const { server, recorder } = await setup(t, 100)
+  const { server, recorder } = await setup(t, fastClock(100))
   server.intercept = () => true
   recorder.record(connected('a'))
   await until('it is asked', () => server.calls.length > 0)
