@@ -9,6 +9,7 @@ import {
   type IdentityConfig,
   type PlacementConfig,
 } from '@nsm/sdk/process/common-variables.js'
+import type { RequiredServices } from '@nsm/api/required-services.js'
 import { defineConfig, type ConfigSchema } from '@nsm/sdk/process/config.js'
 import {
   boolean,
@@ -31,6 +32,7 @@ export interface SidecarConfig extends CommonConfig, IdentityConfig, PlacementCo
   readonly dialTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly networkServices: readonly NsUrl[]
+  readonly required: RequiredServices
   readonly awarenessGroups: readonly (readonly NsUrl[])[]
   readonly livenessEnabled: boolean
   readonly livenessIntervalMs: number
@@ -69,6 +71,11 @@ export const sidecarConfig: ConfigSchema<SidecarConfig> = defineConfig<SidecarCo
     networkServices: kernelUrls(
       'NSM_NETWORK_SERVICES',
       'comma-separated network service URLs, such as kernel://db/nsm-1',
+    ),
+    required: text(
+      'NSM_REQUIRED',
+      'true',
+      'connections that the pod’s start waits for (/startupz): true = all, false = none, else a comma-separated list of network services or interfaces',
     ),
     awarenessGroups: awarenessGroups(
       'NSM_AWARENESS_GROUPS',

@@ -1,6 +1,11 @@
 import { State, type Connection } from '@nsm/api/gen/connection.js'
 import { NetworkServiceRequest } from '@nsm/api/gen/networkservice.js'
 import type { NsUrl } from '@nsm/api/nsurl.js'
+import {
+  isRequiredService,
+  requiredServicesFault,
+  type RequiredServices,
+} from '@nsm/api/required-services.js'
 import { mechanismClasses, mechanismParameters } from '@nsm/api/constants.js'
 import type { NetworkService } from '@nsm/sdk/chain.js'
 import { withTimeout, type Ctx } from '@nsm/sdk/ctx.js'
@@ -25,17 +30,26 @@ export interface ConnectionsOptions {
 /** A connection to be made: its wish, and the interface that it asks for. */
 export interface Planned extends Wish {
   readonly interfaceName: string | undefined
+  /** Whether the pod's start waits for it. */
+  readonly isRequired: boolean
 }
 
 const retryMs = 200
 
-/** The connections that the URLs ask for; ids are `<name>-<number>` (§4.6). */
-export function plan(name: string, urls: readonly NsUrl[]): readonly Planned[] {
-  return urls.map(({ networkService, labels, interfaceName }, i) => ({
+/** The connections that the URLs ask for; ids are `<name>-<number>` (§4.6). @throws NsmError INVALID_ARGUMENT */
+export function plan(
+  name: string,
+  urls: readonly NsUrl[],
+  required: RequiredServices = 'true',
+): readonly Planned[] {
+  const fault = requiredServicesFault(required, urls)
+  if (fault !== undefined) throw new NsmError('INVALID_ARGUMENT', `NSM_REQUIRED ${fault}`)
+  return urls.map((url, i) => ({
     id: `${name}-${i}`,
-    networkService,
-    labels,
-    interfaceName,
+    networkService: url.networkService,
+    labels: url.labels,
+    interfaceName: url.interfaceName,
+    isRequired: isRequiredService(required, url),
   }))
 }
 

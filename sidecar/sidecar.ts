@@ -18,7 +18,7 @@ import { dialer } from '@nsm/sdk/transport/client.js'
 import type { Dial } from '@nsm/sdk/transport/remote.js'
 import type { X509Source } from '@nsm/spiffe/svid.js'
 import type { SidecarConfig } from './config.ts'
-import { closeAll, connectAll, plan, type ConnectionsOptions } from './connections.ts'
+import { closeAll, connectAll, plan, type ConnectionsOptions, type Planned } from './connections.ts'
 import { openPodDns } from './dns/pod-dns.ts'
 import { keepNames } from './keep-names.ts'
 import { liveness } from './liveness.ts'
@@ -38,8 +38,8 @@ export async function startSidecar(
   log: Logger,
   signal: AbortSignal,
 ): Promise<Service> {
+  const planned = plan(config.name, config.networkServices, config.required)
   const source = await openIdentity(config.spiffeEndpointSocket, log, signal)
-  const planned = plan(config.name, config.networkServices)
   const names = config.dnsEnabled ? await openPodDns(dnsOptions(config), log) : undefined
   const board = statusBoard(
     {
@@ -51,7 +51,7 @@ export async function startSidecar(
     clock,
   )
   const metrics = sidecarMetrics(board, source, names?.metrics)
-  const status = await statusServer(config.opsListenOn, board, metrics)
+  const status = await statusServer(config.opsListenOn, board, metrics, requiredIds(planned))
   log.info({ address: status.address }, 'status')
 
   const sessions = dialer({
@@ -147,6 +147,10 @@ function dnsOptions(config: SidecarConfig): Parameters<typeof openPodDns>[0] {
     timeoutMs: config.dnsTimeoutMs,
     serverPort: 53,
   }
+}
+
+function requiredIds(planned: readonly Planned[]): ReadonlySet<string> {
+  return new Set(planned.filter(({ isRequired }) => isRequired).map(({ id }) => id))
 }
 
 /** Own SPIFFE ID; null while it is withdrawn. */

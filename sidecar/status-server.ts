@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { checks } from '@nsm/sdk/process/checks.js'
+import { checks, type Checks } from '@nsm/sdk/process/checks.js'
 import {
   opsServer,
   pathOf,
@@ -16,21 +16,32 @@ import type { StatusBoard } from './status-board.ts'
 
 const jsonType = 'application/json; charset=utf-8'
 
-/** Serves the status of the pod's connections, as `openapi.yaml` describes. Callers who come over one of the connections are not served. */
+/**
+ * Serves the status of the pod's connections, as `openapi.yaml` describes; `required` are the ids of those that the pod's start
+ * waits for, undefined = all. Callers who come over one of the connections are not served.
+ */
 export async function statusServer(
   listenOn: string,
   board: StatusBoard,
   metrics: MetricsText,
+  required?: ReadonlySet<string>,
 ): Promise<OpsServer> {
   const events = eventStream(board)
-  const ready = checks()
-  for (const { id } of board.read().connections) ready.add(id, () => whyNotReady(board, id))
+  const ids = board.read().connections.map(({ id }) => id)
+  const started = checksOf(
+    board,
+    ids.filter((id) => required?.has(id) ?? true),
+  )
   const server = await opsServer({
     listenOn,
-    checks: ready,
+    checks: checksOf(board, ids),
     metrics,
     routes: {
       '/status': reading((res) => sendJson(res, 200, board.read())),
+      '/startupz': reading((res) => {
+        const { ready, text } = started.report()
+        send(res, ready ? 200 : 503, text)
+      }),
       '/events': listening(events),
       '/openapi.yaml': reading((res) => void sendDocument(res)),
     },
@@ -44,6 +55,12 @@ export async function statusServer(
       await server.close()
     },
   }
+}
+
+function checksOf(board: StatusBoard, ids: readonly string[]): Checks {
+  const all = checks()
+  for (const id of ids) all.add(id, () => whyNotReady(board, id))
+  return all
 }
 
 function whyNotReady(board: StatusBoard, id: string): string | undefined {
@@ -68,7 +85,7 @@ function oneConnection(board: StatusBoard, req: IncomingMessage, res: ServerResp
   if (connection !== undefined) return reading((out) => sendJson(out, 200, connection))(req, res)
   const message =
     encoded === undefined
-      ? 'there is /status, /connections/{id}, /events, /healthz, /livez, /readyz, /metrics, /openapi.yaml'
+      ? 'there is /status, /connections/{id}, /events, /healthz, /livez, /startupz, /readyz, /metrics, /openapi.yaml'
       : 'no such connection; /status lists them'
   sendJson(res, 404, { message })
 }

@@ -113,7 +113,11 @@ export type StatusEvent =
 
 /** A connection as it begins. */
 export function requested(
-  wish: {
+  {
+    id,
+    networkService,
+    labels,
+  }: {
     readonly id: string
     readonly networkService: string
     readonly labels: Readonly<Record<string, string>>
@@ -121,10 +125,12 @@ export function requested(
   nowMs: number,
 ): ConnectionStatus {
   return {
-    ...wish,
+    id,
+    networkService,
+    labels,
     state: 'CONNECTING',
     reason: 'Requested',
-    message: `asking for ${wish.networkService}`,
+    message: `asking for ${networkService}`,
     since: iso(nowMs),
     endpoint: null,
     interface: null,

@@ -1,3 +1,4 @@
+import type { NsUrl } from '@nsm/api/nsurl.js'
 import { objectOf, objectsOf, textOf, textsOf, type JsonObject } from './json.ts'
 import { append, assign, prepend, type PatchOperation } from './json-patch.ts'
 import { InjectionError } from './injection-error.ts'
@@ -31,6 +32,8 @@ export interface InjectionSettings {
 export interface InjectionInput {
   readonly pod: JsonObject
   readonly networkServices: string
+  /** What `networkServices` says. */
+  readonly urls: readonly NsUrl[]
   readonly namespace: string
   /** Pod Security level that its namespace enforces; undefined = privileged. */
   readonly podSecurity: string | undefined
@@ -55,7 +58,10 @@ export function inject(settings: InjectionSettings, input: InjectionInput): Inje
   if (metadata === undefined || spec === undefined) {
     throw new InjectionError('malformed_pod', 'the pod has no metadata or no spec')
   }
-  const { overrides, warnings } = overridesOf(textsOf(metadata['annotations']), settings.annotation)
+  const { overrides, warnings } = overridesOf(textsOf(metadata['annotations']), {
+    servicesKey: settings.annotation,
+    urls: input.urls,
+  })
   const dns = dnsPlan(settings.dns, { ...input, spec })
   const [sidecar, ...rest] = wanted(settings, input, { overrides, dns })
   const isMissing = (container: JsonObject): boolean => !isPresent(container, spec, settings)
@@ -142,7 +148,7 @@ function wanted(
     connectionName: connectionName(input),
     resources: withOverrides(settings.resources, overrides.resources),
     readinessProbe: settings.readinessProbe,
-    isRequired: overrides.isRequired,
+    required: overrides.required,
   }
   const all = [...sidecars, ...others]
   const ports = freePorts(

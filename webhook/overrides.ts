@@ -1,3 +1,5 @@
+import type { NsUrl } from '@nsm/api/nsurl.js'
+import { requiredServicesFault, type RequiredServices } from '@nsm/api/required-services.js'
 import { annotationHints } from './annotation-hints.ts'
 import { InjectionError } from './injection-error.ts'
 import { imageFault, quantityFault, quantityValue } from './kubernetes-values.ts'
@@ -9,8 +11,8 @@ export interface Overrides {
   /** Of the first sidecar. */
   readonly image: string | undefined
   readonly resources: Partial<Resources>
-  /** Whether the pod's containers wait until its connections are up. */
-  readonly isRequired: boolean
+  /** Which connections the pod's containers wait for. */
+  readonly required: RequiredServices
 }
 
 const requiredKey = 'networkservicemesh.io/required'
@@ -28,7 +30,7 @@ const maxWarnings = 5
 /** Reads a pod's overrides from its annotations; warns of annotations of ours that mean nothing. @throws InjectionError */
 export function overridesOf(
   annotations: ReadonlyMap<string, string>,
-  servicesKey: string,
+  { servicesKey, urls }: { readonly servicesKey: string; readonly urls: readonly NsUrl[] },
 ): { readonly overrides: Overrides; readonly warnings: readonly string[] } {
   const image = annotations.get(imageKey)
   const imageProblem = image === undefined ? undefined : imageFault(image)
@@ -46,14 +48,11 @@ export function overridesOf(
     )
   })
   const required = annotations.get(requiredKey) ?? 'true'
-  if (required !== 'true' && required !== 'false') {
-    throw new InjectionError(
-      'invalid_override',
-      `annotation ${requiredKey} must be true or false, not ${JSON.stringify(required.slice(0, 80))}`,
-    )
+  const requiredFault = requiredServicesFault(required, urls)
+  if (requiredFault !== undefined) {
+    throw new InjectionError('invalid_override', `annotation ${requiredKey} ${requiredFault}`)
   }
-  const isRequired = required === 'true'
-  const overrides = { image, resources: Object.fromEntries(resources), isRequired }
+  const overrides = { image, resources: Object.fromEntries(resources), required }
   return { overrides, warnings: meaningless([...annotations.keys()], servicesKey) }
 }
 

@@ -103,10 +103,10 @@ function decide(
   const { networkServices, asker } = verdict
   const podSecurity = namespace?.labels.get('pod-security.kubernetes.io/enforce')
   try {
-    parseNsUrls(networkServices)
     const { patch, warnings } = inject(settings, {
       pod,
       networkServices,
+      urls: parseNsUrls(networkServices),
       namespace: namespaceName,
       podSecurity,
       uid,

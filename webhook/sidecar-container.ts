@@ -1,3 +1,4 @@
+import type { RequiredServices } from '@nsm/api/required-services.js'
 import type { JsonObject } from './json.ts'
 
 /** Amounts for one container, as Kubernetes quantities. */
@@ -22,8 +23,8 @@ export interface ContainerInput {
   readonly connectionName: string
   readonly statusPort: number
   readonly resources: Resources
-  /** Whether the pod's other containers wait until all its connections are up. */
-  readonly isRequired: boolean
+  /** Which connections the pod's other containers wait for. */
+  readonly required: RequiredServices
   /** Whether the pod is ready only while all its connections are up. */
   readonly readinessProbe: boolean
   /** More of the environment; NSM_ENVS win. */
@@ -94,15 +95,16 @@ export function resourcesOf({ requestsCpu, requestsMemory, limitsCpu, limitsMemo
 }
 
 /**
- * The first holds the next container back until all connections are up, for two minutes, if they are required. Liveness is the event loop's alone:
+ * The first holds the next container back until all connections are up that are required, for two minutes. Liveness is the event loop's alone:
  * what happens to connections never restarts the sidecar.
  */
-function probes({ statusPort: port, isRequired, readinessProbe }: ContainerInput): JsonObject {
+function probes({ statusPort: port, required, readinessProbe }: ContainerInput): JsonObject {
   const connected = { httpGet: { path: '/readyz', port } }
+  const started = { httpGet: { path: '/startupz', port } }
   const alive = { httpGet: { path: '/livez', port } }
   return {
     startupProbe: {
-      ...(isRequired ? connected : alive),
+      ...(isEach(required) ? connected : started),
       periodSeconds: 1,
       timeoutSeconds: 1,
       failureThreshold: 120,
@@ -119,6 +121,10 @@ function probes({ statusPort: port, isRequired, readinessProbe }: ContainerInput
   }
 }
 
+function isEach(required: RequiredServices): boolean {
+  return required === 'true'
+}
+
 function environment(input: ContainerInput): readonly JsonObject[] {
   const ours: readonly JsonObject[] = [
     { name: 'SPIFFE_ENDPOINT_SOCKET', value: `unix://${spireFolder}/agent.sock` },
@@ -130,6 +136,7 @@ function environment(input: ContainerInput): readonly JsonObject[] {
     { name: input.nsurlEnvName, value: literal(input.networkServices) },
     { name: 'NSM_NAME', value: input.connectionName },
     { name: 'NSM_OPS_LISTEN_ON', value: `:${input.statusPort}` },
+    ...(isEach(input.required) ? [] : [{ name: 'NSM_REQUIRED', value: literal(input.required) }]),
     ...Object.entries(input.dnsEnv).map(([name, value]) => ({ name, value })),
   ]
   const operators = Object.entries(input.envs).map(([name, value]): JsonObject => ({ name, value }))

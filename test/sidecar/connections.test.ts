@@ -91,6 +91,19 @@ function endpoint(): { element: Element; asked: Connection[]; closed: string[]; 
   return Object.assign(state, { element })
 }
 
+t.test('the start waits for all, or for those that are named', async (t) => {
+  const urls = parseNsUrls('kernel://db/nsm-1,kernel://web')
+  const required = (text?: string): readonly boolean[] =>
+    plan('pod', urls, text).map(({ isRequired }) => isRequired)
+  t.same(required(), [true, true])
+  t.same(required('false'), [false, false])
+  t.same(required('nsm-1'), [true, false])
+  t.throws(() => plan('pod', urls, 'wep'), {
+    code: 'INVALID_ARGUMENT',
+    message: 'NSM_REQUIRED must be true, false or a list of names out of db, nsm-1, web, not "wep"',
+  })
+})
+
 t.test('all are requested with their own ids, labels and names, and closed', async (t) => {
   const world = await mesh(t)
   const served = endpoint()

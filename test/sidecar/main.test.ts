@@ -7,12 +7,15 @@ import { connectUnix, listenUnix } from '@nsm/native/unix-socket.js'
 import type { Element } from '@nsm/sdk/chain.js'
 import { serverChain } from '@nsm/sdk/chains/server.js'
 import { systemClock } from '@nsm/sdk/clock.js'
+import { NsmError } from '@nsm/sdk/errors.js'
 import { silent } from '@nsm/sdk/log.js'
 import { tokenGenerator } from '@nsm/sdk/token-generator.js'
 import { startServer } from '@nsm/sdk/transport/server.js'
 import type { SidecarStatus } from '@nsm/sidecar/status.js'
 import t, { type Test } from 'tap'
+import { parse } from 'yaml'
 import { testAuthority } from '../kit/identity.js'
+import { faults } from '../kit/json-schema.js'
 import { startProcess } from '../kit/running-process.js'
 import { until } from '../kit/until.js'
 import { messageOf, workloadServer } from '../kit/workload-server.js'
@@ -41,6 +44,7 @@ async function world(
     name: 'serving',
     async request(ctx, req, next) {
       const conn = await next.request(ctx, req)
+      if (conn.networkService === 'nowhere') throw new NsmError('NOT_FOUND', 'no such service')
       const mechanism = conn.mechanism ?? req.mechanismPreferences[0]
       const [, dev = '0', inode = '0'] =
         /^inode:\/\/(\d+)\/(\d+)$/.exec(mechanism?.parameters['inodeURL'] ?? '') ?? []
@@ -163,6 +167,28 @@ t.test('killed and started again it goes on with its connections', async (t) => 
   await reader.cancel()
   t.equal(await second.stop('SIGTERM'), 0)
 })
+
+t.test(
+  'it has started when the connection is up that is required, and its status is as described',
+  async (t) => {
+    const { env } = await world(t)
+    const sidecar = startProcess(t, 'sidecar', {
+      ...env,
+      NSM_NETWORK_SERVICES: 'kernel://db/nsm-1,kernel://nowhere/nsm-2',
+      NSM_REQUIRED: 'db',
+    })
+    const { address } = await sidecar.said('status')
+    await until('it has started', async () => (await fetch(`${String(address)}/startupz`)).ok)
+    t.equal((await fetch(`${String(address)}/readyz`)).status, 503)
+    const text = await (await fetch(`${String(address)}/openapi.yaml`)).text()
+    const document = parse(text) as { components: { schemas: Record<string, object> } }
+    t.same(
+      faults(document.components.schemas['SidecarStatus'] as never, await statusOf(address), document),
+      [],
+    )
+    t.equal(await sidecar.stop('SIGTERM'), 0)
+  },
+)
 
 t.test('wrong settings end it, with all reasons', async (t) => {
   const sidecar = startProcess(t, 'sidecar', { NSM_NETWORK_SERVICES: 'memif://x', NSM_DIAL_TIMEOUT: '5' })

@@ -36,7 +36,10 @@ const connection = Connection.fromPartial({
   },
 })
 
-async function serve(t: Test): Promise<{ url: string; board: StatusBoard; port: number }> {
+async function serve(
+  t: Test,
+  required?: ReadonlySet<string>,
+): Promise<{ url: string; board: StatusBoard; port: number }> {
   const wishes = [
     { id: 'pod-0', networkService: 'db', labels: { app: 'x' } },
     { id: 'pod 1', networkService: 'web', labels: {} },
@@ -46,7 +49,7 @@ async function serve(t: Test): Promise<{ url: string; board: StatusBoard; port: 
     wishes,
     systemClock,
   )
-  const server = await statusServer('0.0.0.0:0', board, metricsText([]))
+  const server = await statusServer('0.0.0.0:0', board, metricsText([]), required)
   t.teardown(() => server.close())
   const port = Number(new URL(server.address ?? '').port)
   return { url: `http://127.0.0.1:${port}`, board, port }
@@ -89,11 +92,23 @@ t.test('every answer is as the document describes it', async (t) => {
     message: /no such connection/,
   })
   t.match(await described(t, url, '/connections/%', '/connections/{id}'), { message: /no such connection/ })
-  for (const path of ['/healthz', '/livez', '/readyz', '/metrics']) await described(t, url, path)
+  for (const path of ['/healthz', '/livez', '/startupz', '/readyz', '/metrics']) await described(t, url, path)
   t.match(parse((await described(t, url, '/openapi.yaml')) as string), document)
   t.equal((await fetch(`${url}/elsewhere`)).status, 404)
   t.equal((await fetch(`${url}/status`, { method: 'DELETE' })).status, 405)
   t.equal((await fetch(`${url}/connections/pod-0`, { method: 'POST' })).status, 405)
+})
+
+t.test('the start waits for what is required, readiness for all', async (t) => {
+  const { url, board } = await serve(t, new Set(['pod-0']))
+  t.equal(await described(t, url, '/startupz'), '[-]pod-0 failed: db: asking for db\nnot ready\n')
+  board.apply({ type: 'established', id: 'pod-0', connection, ms: 1 })
+  t.equal(await described(t, url, '/startupz'), '[+]pod-0 ok\nok\n')
+  t.match(await described(t, url, '/readyz'), '[-]pod 1 failed: web: asking for web\nnot ready\n')
+  const none = await serve(t, new Set())
+  t.equal(await described(t, none.url, '/startupz'), 'ok\n')
+  const all = await serve(t)
+  t.match(await described(t, all.url, '/startupz'), /pod-0 failed.*\n.*pod 1 failed/)
 })
 
 t.test('events: the status first, then changes; a reader goes on where it was', async (t) => {
