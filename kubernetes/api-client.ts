@@ -35,7 +35,7 @@ export type PatchType = 'merge' | 'json' | 'strategic' | 'apply'
 /**
  * Calls to the API server. A path is absolute, such as `/api/v1/namespaces/nsm-system/secrets/ca`, and may have a query. Each rejects with
  * NsmError: NOT_FOUND (404), ALREADY_EXISTS or ABORTED (409), PERMISSION_DENIED (401, 403), OUT_OF_RANGE (410),
- * INVALID_ARGUMENT (400, 413, 422), UNIMPLEMENTED (405, 406, 415), RESOURCE_EXHAUSTED (429), UNAVAILABLE (5xx, no connection),
+ * INVALID_ARGUMENT (400, 413, 422), UNIMPLEMENTED (405, 406, 415), RESOURCE_EXHAUSTED (429, too many calls of this process), UNAVAILABLE (5xx, no connection),
  * DEADLINE_EXCEEDED. The message has the server's sentence and reason.
  */
 export interface ApiClient {

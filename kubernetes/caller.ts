@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream'
 import { systemClock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { sleep } from '@nsm/sdk/sleep.js'
-import { callScopes } from './call-scopes.ts'
+import { callScopes, type CallScope } from './call-scopes.ts'
 import { connectionError, type Connections, type HttpCall } from './connections.ts'
 import { statusError } from './status-error.ts'
 import { tokenBucket, type Rate } from './token-bucket.ts'
@@ -43,16 +43,19 @@ const patienceMs = 1_000
 /** Calls through the given connections. 401 is answered with new credentials once; 429, and 5xx with Retry-After, by waiting as long as told. */
 export function caller(options: CallerOptions): Caller {
   const { host, timeoutMs } = options
-  const bucket = tokenBucket(options.rate, systemClock)
+  // More than those would wait in vain.
+  const maxWaiting = Math.ceil((options.rate.perSecond * timeoutMs) / 1000)
+  const bucket = tokenBucket(options.rate, systemClock, maxWaiting)
   const scopes = callScopes(timeoutMs)
 
-  async function accepted(call: JsonCall, signal: AbortSignal): Promise<IncomingMessage> {
+  async function accepted(call: JsonCall, { signal, begin }: CallScope): Promise<IncomingMessage> {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body)
     const headers = headersOf(call, options.userAgent, body)
     const sent: HttpCall = { method: call.method, path: call.path, headers, body }
     let wasUnauthorized = false
     for (let tries = 1; ; tries += 1) {
       await bucket.take(signal)
+      if (tries === 1) begin()
       const response = await send(sent, wasUnauthorized, signal)
       const status = response.statusCode ?? 0
       if (status < 300) return response
@@ -79,7 +82,7 @@ export function caller(options: CallerOptions): Caller {
     async json<T>(call: JsonCall) {
       const scope = scopes.open(nameOf(call), call.signal)
       try {
-        const response = await accepted(call, scope.signal)
+        const response = await accepted(call, scope)
         return parsed(call, await textOf(response, maxAnswerBytes, host)) as T
       } finally {
         scope.close()
@@ -89,7 +92,7 @@ export function caller(options: CallerOptions): Caller {
       const call: JsonCall = { method: 'GET', path }
       const scope = scopes.open(nameOf(call), signal)
       try {
-        const response = await accepted(call, scope.signal)
+        const response = await accepted(call, scope)
         scope.endless()
         response.once('close', () => scope.close())
         return response

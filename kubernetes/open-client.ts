@@ -20,7 +20,7 @@ export interface ClientOptions {
   readonly qps?: number
   readonly burst?: number
   readonly log: Logger
-  /** How long a call may take, waiting for its turn and trying again included; default 15 s. */
+  /** How long a call may wait for its turn, and how long it may take then, trying again included; default 15 s each. */
   readonly timeoutMs?: number
   /** Where kubelet puts the pod's service account. */
   readonly serviceAccountFolder?: string

@@ -10,12 +10,19 @@ export interface Rate {
 export interface TokenBucket {
   /** Takes one now, if there is one. */
   tryTake(): boolean
-  /** Waits for its turn, in the order of calls. Rejects with the signal's reason when that aborts first. */
+  /**
+   * Waits for its turn, in the order of calls. Rejects with the signal's reason when that aborts first, and with
+   * RESOURCE_EXHAUSTED when too many wait already.
+   */
   take(signal: AbortSignal): Promise<void>
 }
 
-/** A full bucket. */
-export function tokenBucket({ perSecond, burst }: Rate, clock: Clock): TokenBucket {
+/** A full bucket. @param maxWaiting how many may wait for their turn; for one user, who takes one after another, there is no need */
+export function tokenBucket(
+  { perSecond, burst }: Rate,
+  clock: Clock,
+  maxWaiting: number = Number.POSITIVE_INFINITY,
+): TokenBucket {
   let tokens = burst
   let filledAt = clock.monotonic()
   let disarm: (() => void) | undefined
@@ -56,6 +63,8 @@ export function tokenBucket({ perSecond, burst }: Rate, clock: Clock): TokenBuck
     async take(signal) {
       if (signal.aborted) throw NsmError.from(signal.reason)
       if (tryTake()) return
+      if (waiting.size >= maxWaiting)
+        throw new NsmError('RESOURCE_EXHAUSTED', `${waiting.size} calls wait for their turn already`)
       await new Promise<void>((resolve, reject) => {
         const go = (): void => {
           signal.removeEventListener('abort', leave)

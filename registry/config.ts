@@ -58,7 +58,7 @@ export const registryConfig: ConfigSchema<RegistryConfig> = defineConfig<Registr
     kubeletQps: integer(
       'NSM_KUBELET_QPS',
       '205',
-      'store kubernetes: most calls of the API server a second',
+      'store kubernetes: most calls of the API server a second, but for watches',
       [1, 100_000],
     ),
     expirePeriodMs: duration(

@@ -20,6 +20,8 @@ export interface Contact {
 
 export interface ContactOptions {
   readonly client: ApiClient
+  /** Asks whether the API server is there: not behind the calls of others. */
+  readonly asking: ApiClient
   readonly clock: Clock
   readonly log: Logger
   /** Something small to ask for when nothing else is. */
@@ -33,33 +35,57 @@ export interface ContactOptions {
 const probeMs = 5_000
 const probeAgainMs = 1_000
 
-/** Counts calls and notices outages by them; when there are none, by asking. */
-export function contact({ client, clock, log, probePath, graceMs, observe }: ContactOptions): Contact {
-  const state = outage(clock, graceMs)
+/** What a call fails with when there may be nobody who answers; but also when something else is in the way of that one. */
+const unclear: ReadonlySet<Code> = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
+/** Of this process' own making. */
+const saysNothing: ReadonlySet<Code> = new Set(['CANCELLED', 'RESOURCE_EXHAUSTED'])
 
-  function answered(): void {
-    const awayMs = state.answered()
-    if (awayMs !== undefined) log.info({ away_ms: awayMs }, 'the API server answers again')
-  }
-
-  function failed(err: NsmError): void {
-    if (state.failed())
-      log.warn({ err: err.message }, 'the API server does not answer: lookups go on, no registration ends')
-  }
+/** Counts calls, and notices outages by asking: each time that a call fails as if there were one, and when nothing was heard for a while. */
+export function contact(options: ContactOptions): Contact {
+  const { client, asking, clock, log, probePath, graceMs, observe } = options
+  const state = outage({ clock, log, graceMs })
+  let askedAt = -Infinity
+  let isAsking = false
 
   async function observed<T>(operation: ApiOutcome['operation'], run: () => Promise<T>): Promise<T> {
     try {
       const answer = await run()
-      answered()
+      state.heard()
       observe({ operation, code: 'OK' })
       return answer
     } catch (reason) {
-      const err = NsmError.from(reason)
-      if (err.code === 'UNAVAILABLE' || err.code === 'DEADLINE_EXCEEDED') failed(err)
-      // Whatever else it says, it is there.
-      else if (err.code !== 'CANCELLED') answered()
-      observe({ operation, code: err.code })
+      const { code } = NsmError.from(reason)
+      if (unclear.has(code)) doubt()
+      else if (!saysNothing.has(code)) state.heard()
+      observe({ operation, code })
       throw reason
+    }
+  }
+
+  function doubt(): void {
+    if (!state.isLost && clock.monotonic() - askedAt >= probeAgainMs) void ask()
+  }
+
+  async function ask(): Promise<void> {
+    if (isAsking) return
+    isAsking = true
+    askedAt = clock.monotonic()
+    const code = await probe()
+    isAsking = false
+    observe({ operation: 'get', code })
+  }
+
+  async function probe(): Promise<Code> {
+    try {
+      await asking.get(probePath)
+      state.answered()
+      return 'OK'
+    } catch (reason) {
+      const { code, message } = NsmError.from(reason)
+      if (unclear.has(code)) state.failed(message)
+      // Whatever else it says, it is there.
+      else if (code !== 'CANCELLED') state.answered()
+      return code
     }
   }
 
@@ -76,7 +102,7 @@ export function contact({ client, clock, log, probePath, graceMs, observe }: Con
     clock,
     () => (state.isLost ? probeAgainMs : probeMs),
     async () => {
-      if (state.isLost || state.sinceAnswer() >= probeMs) await watched.get(probePath).catch(() => undefined)
+      if (state.isLost || state.sinceAnswer() >= probeMs) await ask()
     },
   )
 

@@ -27,38 +27,52 @@ export interface Lives {
   names(): Iterable<string>
 }
 
+/** The end by the clock that nobody sets: an owner's life is neither longer nor shorter for a machine's new time. */
+interface Kept extends Omit<Life, 'untilMs'> {
+  readonly until: number
+}
+
 /**
  * The replica that wrote an object last knows how long its owner wants it, which may be less than what is written. It is known by the
  * very time that it wrote: who writes another has heard of a refresh that it has not.
  */
 export function lives(clock: Clock): Lives {
-  const all = new Map<string, Life>()
+  const all = new Map<string, Kept>()
+  const kept = (untilMs: number): number => untilMs - clock.now() + clock.monotonic()
+
+  function get(name: string): Life | undefined {
+    const life = all.get(name)
+    if (life === undefined) return undefined
+    const { until, writtenMs, isEnding } = life
+    return { untilMs: Math.round(until - clock.monotonic() + clock.now()), writtenMs, isEnding }
+  }
+
   return {
-    get: (name) => all.get(name),
+    get,
 
     told(name, untilMs) {
-      const before = all.get(name)
+      const before = get(name)
       const { writtenMs, isEnding } = before ?? { writtenMs: undefined, isEnding: false }
-      all.set(name, { untilMs, writtenMs, isEnding })
+      all.set(name, { until: kept(untilMs), writtenMs, isEnding })
       return before
     },
 
     wrote(name, writtenMs) {
-      const untilMs = all.get(name)?.untilMs ?? writtenMs
-      all.set(name, { untilMs, writtenMs, isEnding: false })
+      const until = all.get(name)?.until ?? kept(writtenMs)
+      all.set(name, { until, writtenMs, isEnding: false })
     },
 
     delete: (name) => void all.delete(name),
 
     end(name) {
       const life = all.get(name)
-      if (life !== undefined) all.set(name, { ...life, untilMs: clock.now() })
+      if (life !== undefined) all.set(name, { ...life, until: clock.monotonic() })
     },
 
     ending(name) {
       const life = all.get(name)
       if (life === undefined) return () => undefined
-      const now: Life = { untilMs: life.untilMs, writtenMs: undefined, isEnding: true }
+      const now: Kept = { until: life.until, writtenMs: undefined, isEnding: true }
       all.set(name, now)
       return () => {
         if (all.get(name) === now) all.set(name, life)
@@ -66,7 +80,7 @@ export function lives(clock: Clock): Lives {
     },
 
     endOf(name, endsMs) {
-      const life = all.get(name)
+      const life = get(name)
       if (life === undefined) return { endsMs, isOwn: false }
       const isOwn = life.writtenMs === endsMs
       return { endsMs: isOwn ? life.untilMs : Math.max(life.untilMs, endsMs), isOwn }

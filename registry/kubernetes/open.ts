@@ -20,19 +20,16 @@ export async function inKubernetes(
   { metrics, clock }: { readonly metrics: RegistryMetrics; readonly clock: Clock },
 ): Promise<OpenStores> {
   const { namespace, kubeletQps: qps, expirePeriodMs: periodMs, kubeconfig } = config
-  const client = await openApiClient({
-    kubeconfig,
-    userAgent: `nsm-registry/${version}`,
-    qps,
-    log,
-    timeoutMs,
-  })
+  const account = { kubeconfig, userAgent: `nsm-registry/${version}`, log, timeoutMs }
+  const client = await openApiClient({ ...account, qps })
+  const watchClient = await openApiClient(account)
   const counts: KubernetesMetrics = metrics.kubernetes(() => ({
     waiting: stores.networkServiceEndpoints.waiting,
     isConnected: stores.isConnected,
   }))
   const stores = kubernetesStores({
     client,
+    watchClient,
     namespace,
     clock,
     log,
@@ -49,6 +46,7 @@ export async function inKubernetes(
     close() {
       stores.close()
       client.close()
+      watchClient.close()
     },
   }
 }

@@ -71,7 +71,9 @@ export function renewals<Item extends RegistryItem, Query, Response>(
       const name = object.metadata.name ?? ''
       const untilMs = end(item)
       const before = known.told(name, untilMs)
-      if (before?.writtenMs === endsMs && endsMs >= untilMs) return
+      // Later than this replica would write it: by the time that its machine had before that was set back.
+      const isFar = endsMs > ahead(untilMs)
+      if (before?.writtenMs === endsMs && endsMs >= untilMs && !isFar) return
       objects.show(key, resource.expiring(item, ahead(untilMs)))
       queue.add(name, item)
     },

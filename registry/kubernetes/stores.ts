@@ -33,6 +33,8 @@ export interface KubernetesStores {
 
 export interface StoresOptions {
   readonly client: ApiClient
+  /** For what must not wait behind callers' writes: watches, and asking whether the API server is there. Default `client`. */
+  readonly watchClient?: ApiClient
   /** Where registrations are written; looked up are those of all namespaces. */
   readonly namespace: string
   readonly clock: Clock
@@ -47,18 +49,20 @@ export interface StoresOptions {
 
 /** Opens both and begins to load what is there. */
 export function kubernetesStores(options: StoresOptions): KubernetesStores {
-  const { client, clock, log, periodMs, observe = () => undefined } = options
+  const { client, watchClient = client, clock, log, periodMs, observe = () => undefined } = options
   const probePath = `${collectionPath(networkServiceEndpointResource)}?limit=1`
-  const api = contact({ client, clock, log, probePath, graceMs: periodMs, observe })
+  const api = contact({ client, asking: watchClient, clock, log, probePath, graceMs: periodMs, observe })
   const count = endpointCount()
   const isLoaded = (): boolean => networkServices.isLoaded && networkServiceEndpoints.isLoaded
   const networkServices = kubernetesStore(networkServiceResource, {
     ...options,
+    client: watchClient,
     contact: api,
     status: { isLoaded, more: ({ name }) => ({ endpoints: count.of(name) }) },
   })
   const networkServiceEndpoints = kubernetesStore(networkServiceEndpointResource, {
     ...options,
+    client: watchClient,
     contact: api,
     status: { isLoaded, more: () => ({}) },
     served({ name, networkServiceNames }, deleted) {

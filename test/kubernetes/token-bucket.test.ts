@@ -10,12 +10,16 @@ const never = new AbortController().signal
 
 t.test('a burst, then a steady rate, in the order of calls', async (t) => {
   const clock = handClock()
-  const bucket = tokenBucket({ perSecond: 10, burst: 3 }, clock)
+  const bucket = tokenBucket({ perSecond: 10, burst: 3 }, clock, 3)
   const order: number[] = []
   for (let n = 0; n < 6; n += 1) void bucket.take(never).then(() => order.push(n))
   await settled()
   t.same(order, [0, 1, 2])
   t.notOk(bucket.tryTake(), 'who waits is first')
+  await t.rejects(bucket.take(never), {
+    code: 'RESOURCE_EXHAUSTED',
+    message: '3 calls wait for their turn already',
+  })
   await advance(clock, 100)
   t.same(order, [0, 1, 2, 3])
   await advance(clock, 200)
@@ -30,7 +34,7 @@ t.test('a burst, then a steady rate, in the order of calls', async (t) => {
 
 t.test('who leaves takes nothing; a clock that is set gives nothing', async (t) => {
   const clock = handClock()
-  const bucket = tokenBucket({ perSecond: 1, burst: 1 }, clock)
+  const bucket = tokenBucket({ perSecond: 1, burst: 1 }, clock, 2)
   t.ok(bucket.tryTake())
   const controller = new AbortController()
   const leaving = bucket.take(controller.signal)

@@ -240,6 +240,66 @@ t.test(
   },
 )
 
+t.test(
+  'an object that cannot be written is no outage, however often that is tried: others end',
+  async (t) => {
+    const { api, clock, replica, alive } = replicaWorld(t)
+    const store = await replica()
+    await advance(clock, periodMs)
+    await store.register(ctx, alive('silent'))
+    api.before = (call) => {
+      if (call.startsWith('POST')) throw new NsmError('UNAVAILABLE', 'failed calling webhook')
+    }
+    for (let n = 0; n < 350; n++) {
+      await t.rejects(store.register(ctx, alive('refused')), { code: 'UNAVAILABLE' })
+      await advance(clock, 200)
+    }
+    t.same(await namesFound(ctx, store), [])
+  },
+)
+
+t.test('an API server without its storage is away, whatever it still answers', async (t) => {
+  const { api, clock, stores, alive } = replicaWorld(t)
+  const replica = stores()
+  await settled()
+  const { networkServiceEndpoints: store } = replica
+  await advance(clock, periodMs)
+  await store.register(ctx, alive('a'))
+  api.before = (call) => {
+    throw new NsmError(call.startsWith('POST') ? 'PERMISSION_DENIED' : 'DEADLINE_EXCEEDED', 'etcdserver')
+  }
+  for (let n = 0; n < 20; n++) {
+    await advance(clock, 10_000)
+    await t.rejects(store.register(ctx, alive('b')), { code: 'FAILED_PRECONDITION' })
+    t.notOk(replica.isConnected)
+  }
+  t.same(await namesFound(ctx, store), ['a'])
+})
+
+for (const setMs of [3_600_000, -3_600_000, 31_536_000_000])
+  t.test(`the machine’s time is set by ${setMs} ms: who refreshes stays, who does not goes`, async (t) => {
+    const { api, clock, replica, alive } = replicaWorld(t)
+    const store = await replica()
+    await advance(clock, periodMs)
+    for (const name of ['lives', 'new', 'silent']) await store.register(ctx, alive(name))
+    await advance(clock, 30_000)
+    for (const name of ['lives', 'silent']) await store.register(ctx, alive(name))
+    await written(store)
+    api.calls.length = 0
+    clock.set(setMs)
+    t.same(await namesFound(ctx, store), ['lives', 'new', 'silent'])
+    await advance(clock, 30_000)
+    t.same(await namesFound(ctx, store), ['lives', 'new', 'silent'])
+    for (let n = 0; n < 3; n++) {
+      await store.register(ctx, alive('lives'))
+      t.ok((await namesFound(ctx, store)).includes('lives'))
+      await advance(clock, 30_000)
+    }
+    t.same(await namesFound(ctx, store), ['lives'])
+    t.same(writesOf(api).filter((call) => call.startsWith('DELETE')).length, 2)
+    t.ok(endsAt(api, 'lives') > clock.now() && endsAt(api, 'lives') <= clock.now() + 5 * periodMs)
+  })
+
 t.test('unregistered while the API server is away: refused, and done when it is back', async (t) => {
   const { api, clock, replica, alive } = replicaWorld(t)
   const store = await replica()
