@@ -35,16 +35,23 @@ export interface RenewalOptions {
   readonly concurrency: number
 }
 
-/** Between tries while the API server is away; up to twice as long. */
+/** Between tries; up to twice as long. */
 const pauseMs = 1000
 
 export function renewals<Item extends RegistryItem, Query, Response>(
-  { resource, known: objects, clock, log, random, namespace }: Shared<Item, Query, Response>,
+  { resource, known: objects, outage, clock, log, random, namespace }: Shared<Item, Query, Response>,
   writes: Writes<Item>,
   { aheadMs, concurrency }: RenewalOptions,
 ): Renewals<Item> {
   const known = lives(clock)
-  const queue = writeQueue(write, { clock, concurrency, pauseMs: () => pauseMs * (1 + random()) })
+  const restMs = (): number => pauseMs * (1 + random())
+  const queue = writeQueue(write, {
+    clock,
+    concurrency,
+    isLost: () => outage.isLost,
+    pauseMs: restMs,
+    restMs,
+  })
   const end = (item: Item): number => resource.kind.expirationTime(item)?.getTime() ?? Infinity
   const ahead = (untilMs: number): number => Math.max(untilMs, clock.now() + aheadMs)
 

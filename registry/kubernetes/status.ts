@@ -1,4 +1,4 @@
-import { NsmError } from '@nsm/sdk/errors.js'
+import { NsmError, type Code } from '@nsm/sdk/errors.js'
 import type { RegistryItem } from '@nsm/sdk/registry-chain.js'
 import { changedStatus } from './condition.ts'
 import type { Known } from './named-objects.ts'
@@ -26,15 +26,30 @@ export interface StatusOptions<Item> {
 const delayMs = 500
 /** At one time: whoever registers goes before. */
 const concurrency = 2
-/** After one that failed. */
+/** While the API server is away. */
 const pauseMs = 5000
+/** Until one that failed is tried again; up to twice as long. */
+const restMs = 30_000
+/** Failures that pass by themselves. Others stay until the object is another. */
+const passing: ReadonlySet<Code> = new Set([
+  'UNAVAILABLE',
+  'DEADLINE_EXCEEDED',
+  'RESOURCE_EXHAUSTED',
+  'ABORTED',
+])
 
 export function statusWriter<Item extends RegistryItem, Query, Response>(
-  { resource, known, client, clock, log, random }: Shared<Item, Query, Response>,
+  { resource, known, client, outage, clock, log, random }: Shared<Item, Query, Response>,
   { more, isLoaded }: StatusOptions<Item>,
 ): StatusWriter<Item> {
   const touched = new Set<string>()
-  const queue = writeQueue(write, { clock, concurrency, pauseMs: () => pauseMs })
+  const queue = writeQueue(write, {
+    clock,
+    concurrency,
+    isLost: () => outage.isLost,
+    pauseMs: () => pauseMs,
+    restMs: () => restMs * (1 + random()),
+  })
   let disarm: (() => void) | undefined
 
   function later(): void {
@@ -72,7 +87,7 @@ export function statusWriter<Item extends RegistryItem, Query, Response>(
     } catch (reason) {
       const err = NsmError.from(reason)
       log.debug({ namespace, name, code: err.code, err: err.message }, 'status not written')
-      return err.code !== 'UNAVAILABLE' && err.code !== 'DEADLINE_EXCEEDED'
+      return !passing.has(err.code)
     }
   }
 

@@ -13,17 +13,26 @@ export interface QueueOptions {
   readonly clock: Clock
   /** At one time. */
   readonly concurrency: number
-  /** Before going on when one has failed. */
+  /** Nobody would answer: after a failure all wait for `pauseMs`. */
+  readonly isLost: () => boolean
   readonly pauseMs: () => number
+  /** Otherwise the one that failed rests for so long, and the others go on. */
+  readonly restMs: () => number
+}
+
+interface Resting<Item> {
+  readonly item: Item
+  readonly disarm: () => void
 }
 
 /** @param write must not reject; answers false when it is to be tried again. */
 export function writeQueue<Item>(
   write: (name: string, item: Item) => Promise<boolean>,
-  { clock, concurrency, pauseMs }: QueueOptions,
+  { clock, concurrency, isLost, pauseMs, restMs }: QueueOptions,
 ): WriteQueue<Item> {
   const waiting = new Map<string, Item>()
   const running = new Set<string>()
+  const resting = new Map<string, Resting<Item>>()
   let disarm: (() => void) | undefined
   let isClosed = false
 
@@ -39,15 +48,26 @@ export function writeQueue<Item>(
     running.add(name)
     const isDone = await write(name, item)
     running.delete(name)
-    if (!isDone) {
-      if (!waiting.has(name)) waiting.set(name, item)
-      pause()
-    }
+    if (!isDone && !isClosed) failed(name, waiting.get(name) ?? item)
     work()
   }
 
+  function failed(name: string, item: Item): void {
+    if (isLost()) {
+      waiting.set(name, item)
+      pause()
+      return
+    }
+    waiting.delete(name)
+    const wake = clock.after(restMs(), () => {
+      waiting.set(name, resting.get(name)?.item ?? item)
+      resting.delete(name)
+      work()
+    })
+    resting.set(name, { item, disarm: wake })
+  }
+
   function pause(): void {
-    if (isClosed) return
     disarm ??= clock.after(pauseMs(), () => {
       disarm = undefined
       work()
@@ -56,17 +76,24 @@ export function writeQueue<Item>(
 
   return {
     get size() {
-      return waiting.size + running.size
+      return waiting.size + running.size + resting.size
     },
     add(name, item) {
-      waiting.set(name, item)
+      const rest = resting.get(name)
+      if (rest === undefined) waiting.set(name, item)
+      else resting.set(name, { ...rest, item })
       work()
     },
-    has: (name) => waiting.has(name) || running.has(name),
-    delete: (name) => void waiting.delete(name),
+    has: (name) => waiting.has(name) || running.has(name) || resting.has(name),
+    delete(name) {
+      waiting.delete(name)
+      resting.get(name)?.disarm()
+      resting.delete(name)
+    },
     close() {
       isClosed = true
       disarm?.()
+      for (const rest of resting.values()) rest.disarm()
     },
   }
 }

@@ -3,6 +3,8 @@ import t from 'tap'
 import { handClock } from '../../kit/clock.ts'
 import { settled } from '../../kit/settled.ts'
 
+const waits = { isLost: () => true, pauseMs: () => 100, restMs: () => 1000 }
+
 t.test('a few at a time, one of a name, the last of what waits', async (t) => {
   const clock = handClock()
   const done: string[] = []
@@ -13,7 +15,7 @@ t.test('a few at a time, one of a name, the last of what waits', async (t) => {
       done.push(`${name}${item}`)
       return true
     },
-    { clock, concurrency: 2, pauseMs: () => 100 },
+    { clock, concurrency: 2, ...waits },
   )
   for (const [name, item] of [
     ['a', 1],
@@ -34,39 +36,72 @@ t.test('a few at a time, one of a name, the last of what waits', async (t) => {
   t.notOk(queue.has('a'))
 })
 
-t.test('one that fails comes again after a pause, and so do all behind it', async (t) => {
+t.test(
+  'while nobody answers: one that fails comes again after a pause, and so do all behind it',
+  async (t) => {
+    const clock = handClock()
+    const tried: string[] = []
+    let works = false
+    const queue = writeQueue<number>(
+      async (name, item) => {
+        tried.push(`${name}${item}`)
+        return works
+      },
+      { clock, concurrency: 1, ...waits },
+    )
+    queue.add('a', 1)
+    queue.add('b', 1)
+    await settled()
+    t.same(tried, ['a1'])
+    queue.add('a', 2)
+    clock.advance(99)
+    await settled()
+    t.same(tried, ['a1'])
+    works = true
+    clock.advance(1)
+    await settled()
+    t.same(tried.toSorted(), ['a1', 'a2', 'b1'])
+    works = false
+    queue.add('c', 1)
+    await settled()
+    t.ok(queue.has('c'))
+    queue.delete('c')
+    queue.close()
+    clock.advance(1000)
+    await settled()
+    t.same(
+      tried.filter((one) => one.startsWith('c')),
+      ['c1'],
+    )
+  },
+)
+
+t.test('otherwise only the one that failed rests', async (t) => {
   const clock = handClock()
   const tried: string[] = []
-  let works = false
   const queue = writeQueue<number>(
     async (name, item) => {
       tried.push(`${name}${item}`)
-      return works
+      return name !== 'a'
     },
-    { clock, concurrency: 1, pauseMs: () => 100 },
+    { clock, concurrency: 1, ...waits, isLost: () => false },
   )
-  queue.add('a', 1)
-  queue.add('b', 1)
+  for (const name of ['a', 'b', 'c']) queue.add(name, 1)
   await settled()
-  t.same(tried, ['a1'])
+  t.same(tried, ['a1', 'b1', 'c1'])
   queue.add('a', 2)
-  clock.advance(99)
+  clock.advance(999)
   await settled()
-  t.same(tried, ['a1'])
-  works = true
+  t.equal(tried.length, 3)
+  t.ok(queue.has('a'))
+  t.equal(queue.size, 1)
   clock.advance(1)
   await settled()
-  t.same(tried.toSorted(), ['a1', 'a2', 'b1'])
-  works = false
-  queue.add('c', 1)
+  t.same(tried.slice(3), ['a2'])
+  queue.delete('a')
+  t.equal(queue.size, 0)
+  queue.add('a', 3)
   await settled()
-  t.ok(queue.has('c'))
-  queue.delete('c')
   queue.close()
-  clock.advance(1000)
-  await settled()
-  t.same(
-    tried.filter((one) => one.startsWith('c')),
-    ['c1'],
-  )
+  t.equal(clock.pending, 0)
 })
