@@ -1,6 +1,6 @@
 import type { Logger } from '@nsm/sdk/log.js'
+import { watchFiles } from '@nsm/sdk/watched-file.js'
 import { objectOf, objectsOf, textOf, textsOf } from './json.ts'
-import { watchFiles } from './watched-files.ts'
 
 /** What of a namespace decides about its pods. */
 export interface NamespaceInfo {
@@ -30,16 +30,20 @@ export const noNamespaces: Namespaces = {
   close: () => undefined,
 }
 
+/** Some ten thousand namespaces. */
+const maxBytes = 16 * 1_048_576
+
 /**
  * Namespaces from a JSON file: a list of Namespace objects, or an object with `items`. The file is read again when it changes;
  * one that cannot be read keeps what was known. Rejects when the first reading fails.
  */
 export async function namespacesFromFile(path: string, log: Logger): Promise<Namespaces> {
   let known: ReadonlyMap<string, NamespaceInfo> = new Map()
-  const watch = await watchFiles([path], log, ([text]) => {
+  const take = ([text]: readonly [string]): void => {
     known = namespacesOf(JSON.parse(text) as unknown)
-  })
-  return { ...noNamespaces, get: (name) => known.get(name), close: watch.close }
+  }
+  const watched = await watchFiles([path], take, { log, maxBytes })
+  return { ...noNamespaces, get: (name) => known.get(name), close: () => watched.close() }
 }
 
 /** The part of a Namespace object that decides about pods. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Fields, Logger } from '@nsm/sdk/log.js'
 import { silent } from '@nsm/sdk/log.js'
-import { watchFile } from '@nsm/sdk/watched-file.js'
+import { watchFile, watchFiles } from '@nsm/sdk/watched-file.js'
 import t, { type Test } from 'tap'
 import { until } from '../kit/until.js'
 
@@ -107,4 +107,31 @@ t.test('nothing is taken over after close', async (t) => {
   await writeFile(path, 'late')
   await until('it is taken over', () => taken.includes('second late'))
   t.notOk(taken.includes('late'))
+})
+
+t.test('files that belong together are taken together', async (t) => {
+  const base = await folder(t)
+  await mkdir(join(base, 'other'))
+  const [a, b] = [join(base, 'a'), join(base, 'other', 'b')]
+  const taken: (readonly string[])[] = []
+  const { seen, log } = warnings()
+  const watch = async (): ReturnType<typeof watchFiles> =>
+    watchFiles([a, b], (texts) => void taken.push(texts), { log, maxBytes: 10 })
+  await t.rejects(watch(), { code: 'NOT_FOUND', message: `there is no file ${a}` })
+  await writeFile(a, 'x'.repeat(11))
+  await writeFile(b, 'b1')
+  await t.rejects(watch(), { message: `${a} has 11 bytes, at most 10 are read` })
+  await writeFile(a, 'a1')
+  const watched = await watch()
+  t.teardown(() => watched.close())
+  t.same(taken, [['a1', 'b1']])
+  await writeFile(b, 'b2')
+  await until('one of them is taken over', () => taken.at(-1)?.[1] === 'b2')
+  seen.length = 0
+  await rm(join(base, 'other'), { recursive: true })
+  await until('it is missed', () => seen.some(({ err }) => String(err).includes(b)))
+  t.same(taken.at(-1), ['a1', 'b2'], 'what was there stays')
+  await mkdir(join(base, 'other'))
+  await writeFile(b, 'b3')
+  await until('it is back', () => taken.at(-1)?.[1] === 'b3')
 })

@@ -11,7 +11,7 @@ const listOf = (value: string): string =>
 
 t.test('the file is read, and read again when it is replaced; a broken one changes nothing', async (t) => {
   const path = join(t.testdir(), 'namespaces.json')
-  await t.rejects(namespacesFromFile(path, silent), { code: 'ENOENT' })
+  await t.rejects(namespacesFromFile(path, silent), { code: 'NOT_FOUND' })
   writeFileSync(path, '{}')
   await t.rejects(namespacesFromFile(path, silent), /list of Namespace objects/)
 

@@ -170,7 +170,7 @@ t.test('a certificate from files is taken over when it changes, a broken one is 
     writeFileSync(certPath, certificate.current.cert)
     writeFileSync(keyPath, certificate.current.key)
   }
-  await t.rejects(fileCertificate(certPath, keyPath, silent), { code: 'ENOENT' })
+  await t.rejects(fileCertificate(certPath, keyPath, silent), { code: 'NOT_FOUND' })
   write(a)
   const certificate = await fileCertificate(certPath, keyPath, silent)
   t.teardown(() => certificate.close())
