@@ -30,6 +30,7 @@ import { health } from '@nsm/sdk/transport/health.js'
 import { startServer } from '@nsm/sdk/transport/server.js'
 import type { TokenGenerator } from '@nsm/sdk/tokens.js'
 import type { ManagerConfig } from './config.ts'
+import { unverifiedNetns } from './metrics.ts'
 import { publicUrl } from './public-url.ts'
 
 const unix = { connectUnix, listenUnix }
@@ -156,7 +157,7 @@ function startConnections(
       discoverForwarder({ registries, nsmgrUrl, forwarderService }),
       netsvcMonitor(registries),
       excludedPrefixes(prefixes),
-      recvFdServer({ native, ownNetnsOnly: () => true }),
+      recvFdServer({ native, ownNetnsOnly: () => true, unverified: unverifiedNetns(metrics) }),
       sendFdServer(native),
       connectTo(client),
     ],

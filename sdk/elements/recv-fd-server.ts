@@ -13,6 +13,8 @@ export interface RecvFdServerOptions {
   readonly ownNetnsOnly?: (caller: Peer) => boolean
   /** Who is no pod, and may name any network namespace but its own; default nobody. */
   readonly neverOwnNetns?: (caller: Peer) => boolean
+  /** Called for each namespace that is taken of a pod although its own can't be told. */
+  readonly unverified?: () => void
   /** Longest wait for a descriptor, within the caller's deadline; default 15 s. */
   readonly waitMs?: number
   /** The same for Close, which goes on without; default 250 ms: senders of ours and of upstream send it with the call. */
@@ -28,8 +30,9 @@ export interface RecvFdServerOptions {
  */
 export function recvFdServer(options: RecvFdServerOptions): Element {
   const { native, waitMs = 15_000, closeWaitMs = 250 } = options
-  const { ownNetnsOnly = () => false, neverOwnNetns = () => false } = options
-  const opening = openerOf(native, peerNetns(native, { ownOnly: ownNetnsOnly, neverOwn: neverOwnNetns }))
+  const { ownNetnsOnly: ownOnly = () => false, neverOwnNetns: neverOwn = () => false } = options
+  const { unverified = () => undefined } = options
+  const opening = openerOf(native, peerNetns(native, { ownOnly, neverOwn, unverified }))
 
   return {
     name: 'recvfd server',

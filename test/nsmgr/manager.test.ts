@@ -77,10 +77,9 @@ t.test(
     t.equal(fwd.closes.length, 1)
     t.ok(running.lines.some((line) => line['msg'] === 'request' && line['network_service'] === 'web'))
     const { ops } = (await running.said('listening')) as { ops: string }
-    t.match(
-      await (await fetch(`${ops}/metrics`)).text(),
-      'nsm_request_total{operation="request",service="web",code="OK"} 1',
-    )
+    const metrics = await (await fetch(`${ops}/metrics`)).text()
+    t.match(metrics, 'nsm_request_total{operation="request",service="web",code="OK"} 1')
+    t.match(metrics, /^nsm_nsmgr_unverified_netns_total 0$/m)
     t.equal((await fetch(`${ops}/readyz`)).status, 200)
     t.equal(await running.stop('SIGTERM'), 0)
   },
