@@ -1,10 +1,11 @@
 import { NsmError } from '@nsm/sdk/errors.js'
-import { textAt } from '../cluster/fields.ts'
-import { opsPortOf, type Installation, type Part, type PartName } from '../cluster/installation.ts'
+import { at, listAt, textAt } from '../cluster/fields.ts'
+import { opsPortOf, readyPods, type Installation, type Part, type PartName } from '../cluster/installation.ts'
 import { isReady, labelsOf, waitsFor } from '../cluster/pods.ts'
 import type { Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'
-import { kernelFindings, type Kernel } from './kernels.ts'
+import { kernelFindings, type Kernel, type ManagerRights } from './kernels.ts'
+import { partMetrics } from './part-metrics.ts'
 import type { Facts } from './facts.ts'
 import { count, fault, ok, some, warning, type Finding } from './finding.ts'
 
@@ -13,6 +14,7 @@ export const nodeChecks: readonly Check[] = [
   { about: 'the nodes', run: async ({ nodes, installation }) => parts(linux(await nodes()), installation) },
   { about: 'what late parts say', run: latecomers },
   { about: "the nodes' kernels", run: kernels },
+  { about: "nsmgr's knowledge of its callers", run: namespaces },
 ]
 
 const daemons: readonly PartName[] = ['nsmgr', 'forwarder', 'agent']
@@ -76,8 +78,38 @@ function runsOn({ pods }: Part, node: string): boolean {
 
 async function kernels({ nodes, installation }: Facts): Promise<readonly Finding[]> {
   const manager = installation.parts.find(({ name }) => name === 'nsmgr')
+  if (manager === undefined) return []
   const found = linux(await nodes()).map(kernelOf)
-  return kernelFindings(found.filter(({ name }) => manager === undefined || isMeantFor(manager, name)))
+  return kernelFindings(
+    found.filter(({ name }) => isMeantFor(manager, name)),
+    rightsOf(manager),
+  )
+}
+
+function rightsOf({ object }: Part): ManagerRights {
+  const spec = ['spec', 'template', 'spec']
+  const security = at(object, ...spec, 'containers', 0, 'securityContext')
+  return {
+    seesProcesses: at(object, ...spec, 'hostPID') === true,
+    entersNamespaces:
+      at(security, 'privileged') === true || listAt(security, 'capabilities', 'add').includes('SYS_ADMIN'),
+  }
+}
+
+/** Whether network namespaces of pods could be compared with what the kernel says, whatever the reason. */
+async function namespaces({ cluster, installation }: Facts): Promise<readonly Finding[]> {
+  const pods = readyPods(installation, 'nsmgr')
+  // Who can't be asked is told of with the identities.
+  const { found } = await partMetrics(cluster, pods, 'nsm_nsmgr_unverified_netns_total')
+  const unsure = found.filter(({ values }) => values.some((value) => value > 0)).map(({ pod }) => pod)
+  if (unsure.length === 0) return []
+  const text = `${some(unsure)} took network namespaces that pods passed without knowing that they are their own`
+  return [
+    fault(
+      text,
+      'kubectl nsm logs nsmgr says why; look at nsmgr.hostPID, nsmgr.capabilities and nsmgr.appArmorProfile',
+    ),
+  ]
 }
 
 function kernelOf(node: Item): Kernel {

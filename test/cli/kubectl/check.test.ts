@@ -162,13 +162,6 @@ t.test('what is worth a look', async (t) => {
     metadata: { name: 'node-3', labels: { 'kubernetes.io/os': 'windows' } },
     status: { nodeInfo: {} },
   })
-  for (const [name, kernelVersion] of [
-    ['node-1', '6.1.0-18'],
-    ['node-2', '6.8.0'],
-  ] as const)
-    scene.change('/api/v1/nodes', [undefined, name], ({ status }) => ({
-      status: { ...(status as object), nodeInfo: { kernelVersion } },
-    }))
   scene.change(configurations, [undefined, configuration], ({ webhooks }) => ({
     webhooks: (webhooks as object[]).map((one) => ({ ...one, failurePolicy: 'Ignore' })),
   }))
@@ -280,6 +273,27 @@ t.test('where a policy injects, nobody is sent to a webhook', async (t) => {
     t.match(out, /✗ a pod that asks .*\n {6}→ kubectl describe mutatingadmissionpolicy nsm-inject\./)
     t.notMatch(out, 'logs webhook')
   }
+})
+
+t.test('pods that nsmgr has to believe', async (t) => {
+  const scene = await mesh(t)
+  const key = `${release}/nsmgr-node-2/metrics`
+  scene.proxied.set(key, `${scene.proxied.get(key) as string}nsm_nsmgr_unverified_netns_total 3\n`)
+  scene.change('/api/v1/nodes', [undefined, 'node-1'], ({ status }) => ({
+    status: { ...(status as object), nodeInfo: { kernelVersion: '6.1.0-18' } },
+  }))
+  const believed = await kubectlNsm(scene, ['check'])
+  t.equal(believed.code, 1)
+  matchesGolden(t, new URL('check-believed.txt', golden), troubles(believed.out))
+  scene.proxied.set(key, 'nsm_nsmgr_unverified_netns_total 0\n')
+  const securityContext = { capabilities: { add: ['SYS_PTRACE', 'SYS_ADMIN'] } }
+  const containers = [{ name: 'nsmgr', image: 'example.com/nsm/nsmgr:1.0', securityContext }]
+  scene.change('/apis/apps/v1/daemonsets', [release, 'nsmgr'], () => ({
+    spec: { template: { spec: { hostPID: true, containers } } },
+  }))
+  const seen = await kubectlNsm(scene, ['check'])
+  t.equal(seen.code, 0, seen.out)
+  t.match(seen.out, '✓ kernels before 6.5 on node-1')
 })
 
 t.test('short lives are no reason to worry', async (t) => {
