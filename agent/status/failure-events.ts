@@ -11,7 +11,7 @@ const settleMs: Readonly<Record<string, number>> = {
 /** Before another reason is told of a connection whose failure is told already. */
 const anotherReasonMs = 30_000
 /** A failure that stays as it is: the API server forgets Events after an hour; told within 50 min it is counted up in the one that is there. */
-const reminderMs = 1_800_000
+export const reminderMs = 1_800_000
 
 /** Tells the failure of one connection: when it has lasted, when it changes, and again while it lasts. */
 export interface FailureEvents {

@@ -2,13 +2,14 @@ import { backoff } from '@nsm/spiffe/backoff.js'
 import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { sleep } from '@nsm/sdk/sleep.js'
+import { reminderMs } from './failure-events.ts'
 import { readEvents, type StatusAddress } from './read-events.ts'
 import { newsIn, type StatusNews } from './sidecar-status.ts'
 
 export interface StatusFollower {
   /** What the sidecar says: everything at first, then what changes. */
   readonly news: (news: StatusNews) => void
-  /** Called once when the sidecar has not been reached for a minute, with why; and with undefined when it is reached again after that. */
+  /** Called when the sidecar has not been reached for a minute, with why, and each half hour after that; and with undefined when it is reached again. */
   readonly reach: (problem: string | undefined) => void
 }
 
@@ -21,16 +22,17 @@ export function followStatus(address: StatusAddress, follower: StatusFollower, c
   const end = new AbortController()
   const retry = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random: Math.random })
   let lostAt = clock.now()
-  let isTold = false
+  let toldAt: number | undefined
 
   const opened = (): void => {
     retry.reset()
-    if (isTold) follower.reach(undefined)
-    isTold = false
+    if (toldAt !== undefined) follower.reach(undefined)
+    toldAt = undefined
   }
   const failed = (problem: string): void => {
-    if (isTold || clock.now() - lostAt < patienceMs) return
-    isTold = true
+    const now = clock.now()
+    if (now < (toldAt === undefined ? lostAt + patienceMs : toldAt + reminderMs)) return
+    toldAt = now
     follower.reach(problem)
   }
   const event = (name: string, data: string): void => follower.news(newsIn(name, data))

@@ -196,6 +196,14 @@ t.test('a sidecar that cannot be reached is told once, and followed when it is b
   await close()
 })
 
+t.test('that it cannot be reached is told again before the API server forgets it', async (t) => {
+  const node = await startNode(t, { clock: fastClock(5_000) })
+  node.server.store.put(pods, pod({ port: await freePort() }))
+  const told = (): readonly KubernetesObject[] => node.server.store.list('/api/v1/events')
+  await until('it is counted up', () => Number(told()[0]?.['count']) >= 2)
+  t.equal(told().length, 1)
+})
+
 t.test('what is no status, or has no end, harms nobody', async (t) => {
   const node = await startNode(t, { clock: fastClock(200) })
   const answers: ((res: ServerResponse) => void)[] = [
