@@ -100,6 +100,9 @@ t.test('the test is as strict as the way pods get their sockets allows', async (
   }
   const without = await render(['--set', 'agent.csi.enabled=false'])
   t.notMatch(without, 'csi:', 'where there is no driver no volume asks for one')
+  const [, agent = ''] = /kind: DaemonSet\nmetadata:\n  name: agent\n([^]*?)\n---/.exec(without) ?? []
+  t.match(agent, 'drop: [ALL]')
+  t.notMatch(agent, /privileged: true|add:/, 'who mounts for nobody needs no right on the node')
   t.match(without, 'name: NSM_SOCKETS\n              value: hostpath')
 })
 
@@ -117,7 +120,7 @@ t.test('values reach what they are about', async (t) => {
   t.match(text, 'image: "example.org/mesh/nsmgr:0.1.0"')
   t.match(text, 'value: "example.org/mesh/sidecar:0.1.0"')
   t.match(text, 'imagePullSecrets:\n        - name: pull')
-  t.notMatch(text, 'failurePolicy: Fail')
+  t.notMatch(text, 'failurePolicy: Fail\n    matchPolicy', 'no webhook')
   t.match(text, 'validationActions: [Warn]')
   for (const kind of ['NetworkPolicy', 'PodDisruptionBudget']) t.notMatch(text, `kind: ${kind}`)
   t.notMatch(text, 'component: prefixes')

@@ -1,4 +1,5 @@
 import path from 'node:path'
+import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { parseAllDocuments } from 'yaml'
 import { run } from './harness/command.ts'
 import { checkout, type Tools } from './harness/tools.ts'
@@ -6,10 +7,10 @@ import { checkout, type Tools } from './harness/tools.ts'
 /** Folder of the chart. */
 export const chart: string = path.join(checkout, 'charts/nsm')
 
-/** An object of the chart, of which tests look at these fields. */
-export interface Rendered {
+/** An object of the chart. */
+export interface Rendered extends KubernetesObject {
   readonly kind: string
-  readonly metadata: { readonly name: string; readonly annotations?: Readonly<Record<string, string>> }
+  readonly metadata: KubernetesObject['metadata'] & { readonly name: string }
 }
 
 /** Helm, and what it makes of the chart. */
