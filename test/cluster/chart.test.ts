@@ -18,6 +18,7 @@ const ways: Readonly<Record<string, readonly string[]>> = {
   default: [],
   ha: ['--values', path.join(chart, 'values-ha.yaml')],
   policy: ['--set', 'injection.by=policy'],
+  restricted: ['--set', 'sidecar.podSecurity=restricted'],
   spire: [
     '--set',
     'identity.mode=spire,identity.spire.socket=csi,sidecar.sockets=csi,agent.podCondition=true',
@@ -69,6 +70,9 @@ t.test('values that cannot be together are refused with what would be right', as
     'sidecar.sockets=csi,agent.csi.enabled=false': /sidecar\.sockets: csi needs agent\.csi\.enabled: true/,
     'identity.mode=spire,identity.spire.hostPath=/run/other':
       /hostPath: \/run\/other needs sidecar\.sockets: csi/,
+    'sidecar.podSecurity=restricted,agent.csi.enabled=false':
+      /sidecar\.podSecurity: restricted needs agent\.csi\.enabled: true/,
+    'sidecar.podSecurity=restricted,sidecar.sockets=hostpath': /sidecar\.podSecurity: restricted needs/,
     'injection.by=policy,agent.csi.enabled=false': /injection\.by: policy needs agent\.csi\.enabled: true/,
     'injection.by=policy,sidecar.sockets=hostpath':
       /injection\.by: policy needs .*sidecar\.sockets: auto or csi/,

@@ -330,10 +330,14 @@ spec:
 
 {{/* How injected pods get the sockets: where no driver runs, a namespace that forbids hostPath refuses them at once and says why. */}}
 {{- define "nsm.sidecarSockets" -}}
-{{- if and (eq .Values.sidecar.sockets "auto") (not .Values.agent.csi.enabled) -}}
+{{- if ne .Values.sidecar.sockets "auto" -}}
+{{ .Values.sidecar.sockets }}
+{{- else if eq .Values.sidecar.podSecurity "restricted" -}}
+csi
+{{- else if not .Values.agent.csi.enabled -}}
 hostpath
 {{- else -}}
-{{ .Values.sidecar.sockets }}
+auto
 {{- end -}}
 {{- end }}
 
