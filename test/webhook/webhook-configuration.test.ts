@@ -165,19 +165,3 @@ t.test('after a quarrel has calmed down, what is taken out is put back at once a
   await isBackWithin(1)
   t.ok(clock.now() - before < 30_000, 'shorter than any pause would be by now')
 })
-
-t.test('one write at a time, of what is wanted by then', async (t) => {
-  const both = await serverAndClient(t)
-  configure(both.server)
-  const bundle = publisher(t, both)
-  let overtaken = 0
-  both.server.intercept = ({ method }) => {
-    if (method === 'PATCH' && overtaken++ === 0) configure(both.server)
-    return false
-  }
-  await Promise.all([bundle.publish('A'), bundle.publish('AB')])
-  t.same(bundlesIn(both.server), ['AB', 'AB', 'x'])
-  const bodies = both.server.calls.filter(({ method }) => method === 'PATCH').map(({ body }) => body)
-  t.equal(bodies.length, 2, 'one that was overtaken, and one more')
-  t.match(JSON.stringify(bodies[1]), Buffer.from('AB').toString('base64'))
-})
