@@ -43,6 +43,8 @@ async function follow(values: string, isFollowed: (pod: Pod) => boolean): Promis
   const kinds: Readonly<Record<string, string>> = {
     MutatingAdmissionPolicy: 'mutatingadmissionpolicies',
     MutatingAdmissionPolicyBinding: 'mutatingadmissionpolicybindings',
+    ValidatingAdmissionPolicy: 'validatingadmissionpolicies',
+    ValidatingAdmissionPolicyBinding: 'validatingadmissionpolicybindings',
   }
   for (const object of await objects([...spire, '--set', values])) {
     const resource = kinds[object.kind]
@@ -79,6 +81,27 @@ t.test('readiness gate and readiness probe are there when they are wanted, once'
   t.same((await made({}, { readinessGates: [connected] })).spec.readinessGates, [connected])
   const other = { conditionType: 'example.org/other' }
   t.same((await made({}, { readinessGates: [other] })).spec.readinessGates, [other, connected])
+})
+
+t.test('a wish that is neither yes nor no is refused', async (t) => {
+  const off = { 'networkservicemesh.io/inject': 'off' }
+  const annotations = { 'networkservicemesh.io': 'kernel://service/nsm-1', ...off }
+  const message =
+    /networkservicemesh\.io\/inject of the pod or its namespace must be enabled or disabled, not "off"/
+  // API servers follow each policy by itself.
+  await waitFor('a policy that is followed', async () =>
+    made({ labels: off }).then(
+      () => false,
+      () => true,
+    ),
+  )
+  await t.rejects(made({ labels: off }), { message })
+  await t.rejects(made({ annotations }), { message })
+  t.equal(
+    (await made({ labels: { 'networkservicemesh.io/inject': 'enabled' } })).spec.initContainers?.length,
+    1,
+  )
+  t.equal((await made({ labels: off, annotations: {} })).spec.initContainers, undefined, 'nobody asked')
 })
 
 t.test('whoever opts out or does not ask stays as it was', async (t) => {
