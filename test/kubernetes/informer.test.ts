@@ -1,11 +1,15 @@
-import type { KubernetesObject } from '@nsm/kubernetes/api-client.js'
+import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { informer, type Change, type Informer } from '@nsm/kubernetes/informer.js'
 import { silent } from '@nsm/sdk/log.js'
 import fc from 'fast-check'
+import { Readable } from 'node:stream'
 import t, { type Test } from 'tap'
+import { advance } from '../kit/advance.ts'
 import { serverAndClient, type ServerAndClient } from '../kit/api-client.ts'
 import { status } from '../kit/api-server.ts'
+import { handClock } from '../kit/clock.ts'
 import { fastClock } from '../kit/fast-clock.ts'
+import { memoryApi } from '../kit/memory-api.ts'
 import { until } from '../kit/until.ts'
 
 const collection = '/api/v1/pods'
@@ -204,20 +208,60 @@ t.test('waits between tries get longer, and differ', async (t) => {
   }
 })
 
-t.test('a server that ends each watch at once is not asked without pause', async (t) => {
-  const { server, pods } = await follower(t)
-  await pods.whenSynced()
-  server.intercept = ({ query }, res) => {
-    if (query['watch'] !== 'true') return false
-    res.writeHead(200).end()
-    return true
+t.test('a server that ends each watch at once is asked less and less often', async (t) => {
+  const api = memoryApi()
+  const clock = handClock()
+  const path = '/apis/test/v1/things'
+  const minuteMs = 60_000
+  let opened = 0
+  let isEnding = true
+  const client: ApiClient = {
+    ...api.client(),
+    async stream(...call) {
+      opened += 1
+      // The bound lets this fail instead of going on for ever.
+      return isEnding && opened < 100 ? Readable.from([]) : api.client().stream(...call)
+    },
   }
-  const before = server.calls.length
-  server.endWatches()
-  await until('it has asked again', () => server.calls.length >= before + 6)
-  server.intercept = undefined
+  const things = informer({ client, path, log: silent, clock, random: () => 0 })
+  t.teardown(() => things.close())
+  await advance(clock, minuteMs)
+  // After 0.5, 1, 2, 4, 8 s, and then each 15 s.
+  t.equal(opened, 8)
+  await advance(clock, minuteMs)
+  t.equal(opened, 12)
+  isEnding = false
+  api.store.put(path, pod('a', 'x'))
+  await advance(clock, minuteMs)
+  t.equal(things.size, 1)
+  t.equal(opened, 13)
+})
+
+t.test('whole lists are told', async (t) => {
+  const { server, client } = await serverAndClient(t)
   server.store.put(collection, pod('a', 'x'))
-  await until('it is known', () => pods.size === 1)
+  const listed: string[] = []
+  const pods = informer({
+    client,
+    path: collection,
+    log: silent,
+    clock: fastClock(200),
+    onList: ({ items, version }) =>
+      void listed.push(
+        `${items.map(({ metadata }) => metadata.name)} ${version === String(server.store.version)}`,
+      ),
+  })
+  t.teardown(() => pods.close())
+  await pods.whenSynced()
+  t.same(listed, ['a true'])
+  await until('it is watched', () => server.watches === 1)
+  await server.stop()
+  server.store.remove(collection, 'default', 'a')
+  server.store.put(collection, pod('b', 'x'))
+  server.store.compact()
+  await server.start()
+  await until('it was listed again', () => listed.length === 2)
+  t.same(listed, ['a true', 'b true'])
 })
 
 t.test('selectors', async (t) => {
