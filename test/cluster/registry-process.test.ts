@@ -101,10 +101,13 @@ const soon = (): Ctx => ({
   deadlineMs: Date.now() + 30_000,
 })
 
+/** As long as several tries may take to find an API server that has just started. */
+const readyMs = 60_000
+
 /** Its address of health and metrics, once it is ready. */
 async function ready(running: RunningProcess): Promise<string> {
   const { ops } = await running.said('listening')
-  await until('it is ready', async () => (await fetch(`${String(ops)}/readyz`)).ok)
+  await until('it is ready', async () => (await fetch(`${String(ops)}/readyz`)).ok, readyMs)
   return String(ops)
 }
 
