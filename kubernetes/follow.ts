@@ -16,6 +16,8 @@ export interface FollowOptions<T> {
   readonly random: () => number
   /** Ends it. */
   readonly signal: AbortSignal
+  /** Waits after a failure; may be shorter. */
+  readonly pause: (ms: number) => Promise<void>
   /** All objects that there are. */
   readonly onList: (listed: Listed<T>) => void
   readonly onEvent: (type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T) => void
@@ -35,7 +37,7 @@ const relistSpreadMs = 3_000
  * each time, from where the watch was; one that has forgotten where that was (410) is asked for all objects again.
  */
 export async function follow<T extends KubernetesObject>(options: FollowOptions<T>): Promise<void> {
-  const { client, path, select, log, clock, random, signal, onHeard } = options
+  const { client, path, select, log, clock, random, signal, pause, onHeard } = options
   const retry = backoff({ minMs: firstRetryMs, maxMs: longestRetryMs, random })
   /** Where the watch goes on; undefined = a list is needed. */
   let version: string | undefined
@@ -90,7 +92,7 @@ export async function follow<T extends KubernetesObject>(options: FollowOptions<
       else waitMs = await watch(version)
     } catch (reason) {
       if (signal.aborted) return
-      waitMs = failed(NsmError.from(reason))
+      await pause(failed(NsmError.from(reason)))
     }
     if (waitMs > 0) await sleep({ clock, signal }, waitMs).catch(() => undefined)
   }

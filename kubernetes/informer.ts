@@ -1,6 +1,7 @@
 import { systemClock, type Clock } from '@nsm/sdk/clock.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
+import { sleep } from '@nsm/sdk/sleep.js'
 import type { ApiClient, KubernetesObject, Selection } from './api-client.ts'
 import { follow } from './follow.ts'
 import type { Listed } from './list.ts'
@@ -39,6 +40,8 @@ export interface Informer<T extends KubernetesObject> {
   readonly size: number
   /** Calls for each change from now on, the first list's included. The answer ends that. A listener that throws is logged. */
   onChange(listener: (change: Change<T>) => void): () => void
+  /** The server is there again: a pause after a failure is over. */
+  wake(): void
   close(): void
 }
 
@@ -52,6 +55,7 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
   const cache = objectCache<T>({ keep, log })
   const end = new AbortController()
   let heardAt = clock.monotonic()
+  let wake: () => void = () => undefined
   let markSynced: () => void = () => undefined
   const firstSync = new Promise<void>((resolve) => (markSynced = resolve))
 
@@ -63,6 +67,13 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
     clock,
     random,
     signal: end.signal,
+    async pause(ms) {
+      const early = new AbortController()
+      wake = () => early.abort()
+      end.signal.addEventListener('abort', wake, { signal: early.signal })
+      await sleep({ clock, signal: early.signal }, ms).catch(() => undefined)
+      wake()
+    },
     onList(listed) {
       cache.replaceAll(listed.items)
       onList(listed)
@@ -87,6 +98,7 @@ export function informer<T extends KubernetesObject>(options: InformerOptions<T>
       return cache.size
     },
     onChange: (listener) => cache.onChange(listener),
+    wake: () => wake(),
     close: () => end.abort(new NsmError('CANCELLED', `the informer of ${path} was closed`)),
   }
 }

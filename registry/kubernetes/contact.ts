@@ -15,6 +15,8 @@ export interface ApiOutcome {
 export interface Contact {
   readonly client: ApiClient
   readonly outage: Pick<Outage, 'isLost' | 'isOver' | 'expiryNow'>
+  /** Calls when it answers again after an outage. */
+  onBack(listener: () => void): void
   close(): void
 }
 
@@ -46,6 +48,7 @@ export function contact(options: ContactOptions): Contact {
   const state = outage({ clock, log, graceMs })
   let askedAt = -Infinity
   let isAsking = false
+  const backListeners: (() => void)[] = []
 
   async function observed<T>(operation: ApiOutcome['operation'], run: () => Promise<T>): Promise<T> {
     try {
@@ -75,16 +78,20 @@ export function contact(options: ContactOptions): Contact {
     observe({ operation: 'get', code })
   }
 
+  function answered(): void {
+    if (state.answered()) for (const listener of backListeners) listener()
+  }
+
   async function probe(): Promise<Code> {
     try {
       await asking.get(probePath)
-      state.answered()
+      answered()
       return 'OK'
     } catch (reason) {
       const { code, message } = NsmError.from(reason)
       if (unclear.has(code)) state.failed(message)
       // Whatever else it says, it is there.
-      else if (code !== 'CANCELLED') state.answered()
+      else if (code !== 'CANCELLED') answered()
       return code
     }
   }
@@ -106,5 +113,10 @@ export function contact(options: ContactOptions): Contact {
     },
   )
 
-  return { client: watched, outage: state, close }
+  return {
+    client: watched,
+    outage: state,
+    onBack: (listener) => void backListeners.push(listener),
+    close,
+  }
 }

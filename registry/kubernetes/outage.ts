@@ -15,8 +15,8 @@ export interface Outage {
   expiryNow(): number
   /** It has answered some call. While it is lost that proves nothing: one part of it may be there without the other. */
   heard(): void
-  /** It has answered when it was asked whether it is there. */
-  answered(): void
+  /** It has answered when it was asked whether it is there. Answers whether this is the first time after an outage. */
+  answered(): boolean
   /** It has not. */
   failed(reason: string): void
   /** Ms since the last answer. */
@@ -78,11 +78,13 @@ export function outage({ clock, log, graceMs }: OutageOptions): Outage {
     },
     answered() {
       const now = clock.monotonic()
-      if (isLost()) {
+      const wasLost = isLost()
+      if (wasLost) {
         backAt = now
         log.info({ away_ms: Math.round(now - answeredAt) }, 'the API server answers again')
       }
       answeredAt = now
+      return wasLost
     },
     failed(reason) {
       settle()

@@ -88,7 +88,7 @@ export function kubernetesStore<Item extends RegistryItem, Query, Response>(
   const renewed = renewals(shared, changes, { aheadMs: livesAhead * periodMs, concurrency })
   const ending = expiry(shared, renewed, { graceMs: periodMs, expired })
   const found = lookups(shared, watches)
-  const objects = watched(options.client, shared)
+  const objects = watched(options, shared)
   const calls = registryCalls({
     ...shared,
     changes,
@@ -122,7 +122,7 @@ export function kubernetesStore<Item extends RegistryItem, Query, Response>(
 
 /** Follows the objects of all namespaces. */
 function watched<Item extends RegistryItem, Query, Response>(
-  client: ApiClient,
+  { client, contact }: Pick<StoreOptions<Item>, 'client' | 'contact'>,
   { resource, known, log, clock, random }: Shared<Item, Query, Response>,
 ): { readonly isLoaded: () => boolean; close(): void } {
   const objects = informer<KubernetesObject>({
@@ -134,6 +134,7 @@ function watched<Item extends RegistryItem, Query, Response>(
     onList: ({ items, version }) => known.listed(items, version),
   })
   let isLoaded = false
+  contact.onBack(() => objects.wake())
   objects.onChange(({ type, object }) => known.told(object, type === 'deleted'))
   void objects.whenSynced().then(
     () => (isLoaded = true),

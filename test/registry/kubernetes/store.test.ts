@@ -130,6 +130,23 @@ t.test('a list that is older than an own write takes nothing back', async (t) =>
   t.same(await namesFound(ctx, slow), ['a', 'b', 'young'])
 })
 
+t.test(
+  'once the API server is back, what was missed is known within seconds, however long it was away',
+  async (t) => {
+    const { api, clock, replica } = replicaWorld(t)
+    const store = await replica()
+    api.isAway = true
+    await advance(clock, 120_000)
+    api.store.put(collection, {
+      metadata: { name: 'by-hand', namespace: 'app' },
+      spec: { name: 'by-hand', url: 'tcp://1:1', network_service_names: ['s'] },
+    })
+    api.isAway = false
+    await advance(clock, 1500)
+    t.same(await namesFound(ctx, store), ['by-hand'])
+  },
+)
+
 t.test('a service that was registered again says nothing new and writes nothing', async (t) => {
   const { api, stores } = replicaWorld(t)
   const { networkServices } = stores()
