@@ -48,15 +48,15 @@ export function caller(options: CallerOptions): Caller {
   const bucket = tokenBucket(options.rate, systemClock, maxWaiting)
   const scopes = callScopes(timeoutMs)
 
-  async function accepted(call: JsonCall, { signal, begin }: CallScope): Promise<IncomingMessage> {
+  async function accepted(call: JsonCall, scope: CallScope): Promise<IncomingMessage> {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body)
     const headers = headersOf(call, options.userAgent, body)
     const sent: HttpCall = { method: call.method, path: call.path, headers, body }
     let wasUnauthorized = false
     for (let tries = 1; ; tries += 1) {
-      await bucket.take(signal)
-      if (tries === 1) begin()
-      const response = await send(sent, wasUnauthorized, signal)
+      await bucket.take(scope.signal)
+      if (tries === 1) scope.begin()
+      const response = await send(sent, wasUnauthorized, scope.signal)
       const status = response.statusCode ?? 0
       if (status < 300) return response
       const err = statusError(nameOf(call), status, await textOf(response, maxErrorBytes, host))
@@ -64,7 +64,7 @@ export function caller(options: CallerOptions): Caller {
       if (status === 401 && !wasUnauthorized) wasUnauthorized = true
       // A version that isn't known comes with Retry-After, too: who asks can do better than wait.
       else if (waitMs === undefined || tries === maxTries || err.code === 'OUT_OF_RANGE') throw err
-      else await waited(waitMs, signal, err)
+      else await waited(waitMs, scope.signal, err)
     }
   }
 

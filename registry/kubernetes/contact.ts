@@ -3,7 +3,7 @@ import type { Clock } from '@nsm/sdk/clock.js'
 import { NsmError, type Code } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
 import { outage, type Outage } from './outage.ts'
-import { repeat } from './repeat.ts'
+import { probing } from './probing.ts'
 
 /** One call of the API that has ended. */
 export interface ApiOutcome {
@@ -33,10 +33,6 @@ export interface ContactOptions {
   readonly observe: (outcome: ApiOutcome) => void
 }
 
-/** An outage that is shorter may go unnoticed when nothing is written. */
-const probeMs = 5_000
-const probeAgainMs = 1_000
-
 /** What a call fails with when there may be nobody who answers; but also when something else is in the way of that one. */
 const unclear: ReadonlySet<Code> = new Set(['UNAVAILABLE', 'DEADLINE_EXCEEDED'])
 /** Of this process' own making. */
@@ -46,9 +42,8 @@ const saysNothing: ReadonlySet<Code> = new Set(['CANCELLED', 'RESOURCE_EXHAUSTED
 export function contact(options: ContactOptions): Contact {
   const { client, asking, clock, log, probePath, graceMs, observe } = options
   const state = outage({ clock, log, graceMs })
-  let askedAt = -Infinity
-  let isAsking = false
   const backListeners: (() => void)[] = []
+  const probes = probing({ clock, outage: state, probe })
 
   async function observed<T>(operation: ApiOutcome['operation'], run: () => Promise<T>): Promise<T> {
     try {
@@ -58,42 +53,23 @@ export function contact(options: ContactOptions): Contact {
       return answer
     } catch (reason) {
       const { code } = NsmError.from(reason)
-      if (unclear.has(code)) doubt()
+      if (unclear.has(code)) probes.doubt()
       else if (!saysNothing.has(code)) state.heard()
       observe({ operation, code })
       throw reason
     }
   }
 
-  function doubt(): void {
-    if (!state.isLost && clock.monotonic() - askedAt >= probeAgainMs) void ask()
-  }
-
-  async function ask(): Promise<void> {
-    if (isAsking) return
-    isAsking = true
-    askedAt = clock.monotonic()
-    const code = await probe()
-    isAsking = false
+  async function probe(): Promise<void> {
+    const { code, message } = await asking.get(probePath).then(
+      () => ({ code: 'OK' as const, message: '' }),
+      (reason: unknown) => NsmError.from(reason),
+    )
     observe({ operation: 'get', code })
-  }
-
-  function answered(): void {
-    if (state.answered()) for (const listener of backListeners) listener()
-  }
-
-  async function probe(): Promise<Code> {
-    try {
-      await asking.get(probePath)
-      answered()
-      return 'OK'
-    } catch (reason) {
-      const { code, message } = NsmError.from(reason)
-      if (unclear.has(code)) state.failed(message)
-      // Whatever else it says, it is there.
-      else if (code !== 'CANCELLED') answered()
-      return code
-    }
+    if (code === 'CANCELLED') return
+    if (unclear.has(code)) state.failed(message)
+    // Whatever else it says, it is there.
+    else if (state.answered()) for (const listener of backListeners) listener()
   }
 
   const watched: ApiClient = {
@@ -105,18 +81,10 @@ export function contact(options: ContactOptions): Contact {
     delete: async (path, preconditions) => observed('delete', () => client.delete(path, preconditions)),
   }
 
-  const close = repeat(
-    clock,
-    () => (state.isLost ? probeAgainMs : probeMs),
-    async () => {
-      if (state.isLost || state.sinceAnswer() >= probeMs) await ask()
-    },
-  )
-
   return {
     client: watched,
     outage: state,
     onBack: (listener) => void backListeners.push(listener),
-    close,
+    close: () => probes.close(),
   }
 }

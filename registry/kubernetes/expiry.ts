@@ -43,7 +43,8 @@ export function expiry<Item extends RegistryItem, Query, Response>(
 
   async function look(): Promise<void> {
     renewals.prune()
-    for (let n = 1; !isClosed && (going.size < maxRemovals || !outage.isOver); n += 1) {
+    for (let n = 1; going.size < maxRemovals || !outage.isOver; n += 1) {
+      if (isClosed) return
       const { value: one, done } = left.next()
       if (done === true) {
         left = known.values()

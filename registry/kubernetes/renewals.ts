@@ -44,14 +44,7 @@ export function renewals<Item extends RegistryItem, Query, Response>(
   { aheadMs, concurrency }: RenewalOptions,
 ): Renewals<Item> {
   const known = lives(clock)
-  const restMs = (): number => pauseMs * (1 + random())
-  const queue = writeQueue(write, {
-    clock,
-    concurrency,
-    isLost: () => outage.isLost,
-    pauseMs: restMs,
-    restMs,
-  })
+  const queue = writeQueue(write, { clock, outage, concurrency, pauseMs, restMs: pauseMs, random })
   const end = (item: Item): number => resource.kind.expirationTime(item)?.getTime() ?? Infinity
   const ahead = (untilMs: number): number => Math.max(untilMs, clock.now() + aheadMs)
 
@@ -78,9 +71,8 @@ export function renewals<Item extends RegistryItem, Query, Response>(
       const name = object.metadata.name ?? ''
       const untilMs = end(item)
       const before = known.told(name, untilMs)
-      // Later than this replica would write it: by the time that its machine had before that was set back.
-      const isFar = endsMs > ahead(untilMs)
-      if (before?.writtenMs === endsMs && endsMs >= untilMs && !isFar) return
+      // What ends later than it would if it were written now is by the time that this machine had before that was set back.
+      if (before?.writtenMs === endsMs && endsMs >= untilMs && endsMs <= ahead(untilMs)) return
       objects.show(key, resource.expiring(item, ahead(untilMs)))
       queue.add(name, item)
     },

@@ -26,7 +26,7 @@ export interface StatusOptions<Item> {
 const delayMs = 500
 /** At one time: whoever registers goes before. */
 const concurrency = 2
-/** While the API server is away. */
+/** Between tries while the API server is away; up to twice as long. */
 const pauseMs = 5000
 /** Until one that failed is tried again; up to twice as long. */
 const restMs = 30_000
@@ -43,13 +43,7 @@ export function statusWriter<Item extends RegistryItem, Query, Response>(
   { more, isLoaded }: StatusOptions<Item>,
 ): StatusWriter<Item> {
   const touched = new Set<string>()
-  const queue = writeQueue(write, {
-    clock,
-    concurrency,
-    isLost: () => outage.isLost,
-    pauseMs: () => pauseMs,
-    restMs: () => restMs * (1 + random()),
-  })
+  const queue = writeQueue(write, { clock, outage, concurrency, pauseMs, restMs, random })
   let disarm: (() => void) | undefined
 
   function later(): void {

@@ -1,4 +1,5 @@
 import type { Clock } from '@nsm/sdk/clock.js'
+import type { Outage } from './outage.ts'
 
 /** Writes by name, a few at a time; of several that wait for one name the last counts. */
 export interface WriteQueue<Item> {
@@ -11,30 +12,35 @@ export interface WriteQueue<Item> {
 
 export interface QueueOptions {
   readonly clock: Clock
+  readonly outage: Pick<Outage, 'isLost'>
   /** At one time. */
   readonly concurrency: number
-  /** Nobody would answer: after a failure all wait for `pauseMs`. */
-  readonly isLost: () => boolean
-  readonly pauseMs: () => number
-  /** Otherwise the one that failed rests for so long, and the others go on. */
-  readonly restMs: () => number
-}
-
-interface Resting<Item> {
-  readonly item: Item
-  readonly disarm: () => void
+  /** While nobody answers, all wait for so long after a failure, up to twice as long. */
+  readonly pauseMs: number
+  /** Otherwise the one that failed rests for so long, up to twice as long, and the others go on. */
+  readonly restMs: number
+  readonly random: () => number
 }
 
 /** @param write must not reject; answers false when it is to be tried again. */
 export function writeQueue<Item>(
   write: (name: string, item: Item) => Promise<boolean>,
-  { clock, concurrency, isLost, pauseMs, restMs }: QueueOptions,
+  { clock, outage, concurrency, pauseMs, restMs, random }: QueueOptions,
 ): WriteQueue<Item> {
   const waiting = new Map<string, Item>()
   const running = new Set<string>()
-  const resting = new Map<string, Resting<Item>>()
+  const later = (ms: number, what: () => void): (() => void) => clock.after(ms * (1 + random()), what)
+  const resting = restingItems<Item>(
+    (wake) => later(restMs, wake),
+    (name, item) => add(name, item),
+  )
   let disarm: (() => void) | undefined
   let isClosed = false
+
+  function add(name: string, item: Item): void {
+    waiting.set(name, item)
+    work()
+  }
 
   function work(): void {
     for (const [name, item] of waiting) {
@@ -48,27 +54,18 @@ export function writeQueue<Item>(
     running.add(name)
     const isDone = await write(name, item)
     running.delete(name)
-    if (!isDone && !isClosed) failed(name, waiting.get(name) ?? item)
+    if (!isDone && !isClosed) again(name, waiting.get(name) ?? item)
     work()
   }
 
-  function failed(name: string, item: Item): void {
-    if (isLost()) {
-      waiting.set(name, item)
-      pause()
+  function again(name: string, item: Item): void {
+    waiting.delete(name)
+    if (!outage.isLost) {
+      resting.add(name, item)
       return
     }
-    waiting.delete(name)
-    const wake = clock.after(restMs(), () => {
-      waiting.set(name, resting.get(name)?.item ?? item)
-      resting.delete(name)
-      work()
-    })
-    resting.set(name, { item, disarm: wake })
-  }
-
-  function pause(): void {
-    disarm ??= clock.after(pauseMs(), () => {
+    waiting.set(name, item)
+    disarm ??= later(pauseMs, () => {
       disarm = undefined
       work()
     })
@@ -78,22 +75,62 @@ export function writeQueue<Item>(
     get size() {
       return waiting.size + running.size + resting.size
     },
-    add(name, item) {
-      const rest = resting.get(name)
-      if (rest === undefined) waiting.set(name, item)
-      else resting.set(name, { ...rest, item })
-      work()
-    },
+    add: (name, item) => (resting.has(name) ? resting.change(name, item) : add(name, item)),
     has: (name) => waiting.has(name) || running.has(name) || resting.has(name),
     delete(name) {
       waiting.delete(name)
-      resting.get(name)?.disarm()
       resting.delete(name)
     },
     close() {
       isClosed = true
       disarm?.()
-      for (const rest of resting.values()) rest.disarm()
+      resting.close()
+    },
+  }
+}
+
+interface Resting<Item> {
+  readonly size: number
+  has(name: string): boolean
+  add(name: string, item: Item): void
+  /** Rests no longer for that. */
+  change(name: string, item: Item): void
+  delete(name: string): void
+  close(): void
+}
+
+/** Items that are left alone for a while, each for its own. */
+function restingItems<Item>(
+  after: (wake: () => void) => () => void,
+  over: (name: string, item: Item) => void,
+): Resting<Item> {
+  const all = new Map<string, { readonly item: Item; readonly disarm: () => void }>()
+
+  function remove(name: string): void {
+    all.get(name)?.disarm()
+    all.delete(name)
+  }
+
+  return {
+    get size() {
+      return all.size
+    },
+    has: (name) => all.has(name),
+    add(name, first) {
+      const disarm = after(() => {
+        const { item } = all.get(name) ?? { item: first }
+        all.delete(name)
+        over(name, item)
+      })
+      all.set(name, { item: first, disarm })
+    },
+    change(name, item) {
+      const one = all.get(name)
+      if (one !== undefined) all.set(name, { ...one, item })
+    },
+    delete: remove,
+    close() {
+      for (const name of all.keys()) remove(name)
     },
   }
 }

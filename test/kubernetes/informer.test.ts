@@ -248,7 +248,7 @@ t.test('whole lists are told', async (t) => {
     clock: fastClock(200),
     onList: ({ items, version }) =>
       void listed.push(
-        `${items.map(({ metadata }) => metadata.name)} ${version === String(server.store.version)}`,
+        `${items.map(({ metadata }) => metadata.name).join()} ${version === String(server.store.version)}`,
       ),
   })
   t.teardown(() => pods.close())

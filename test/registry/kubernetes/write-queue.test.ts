@@ -3,7 +3,7 @@ import t from 'tap'
 import { handClock } from '../../kit/clock.ts'
 import { settled } from '../../kit/settled.ts'
 
-const waits = { isLost: () => true, pauseMs: () => 100, restMs: () => 1000 }
+const waits = { outage: { isLost: true }, pauseMs: 100, restMs: 1000, random: () => 0 }
 
 t.test('a few at a time, one of a name, the last of what waits', async (t) => {
   const clock = handClock()
@@ -84,7 +84,7 @@ t.test('otherwise only the one that failed rests', async (t) => {
       tried.push(`${name}${item}`)
       return name !== 'a'
     },
-    { clock, concurrency: 1, ...waits, isLost: () => false },
+    { clock, concurrency: 1, ...waits, outage: { isLost: false } },
   )
   for (const name of ['a', 'b', 'c']) queue.add(name, 1)
   await settled()
