@@ -15,8 +15,10 @@ export interface Lives {
   get(name: string): Life | undefined
   /** The owner was told that it lives until then. Answers what was known before. */
   told(name: string, untilMs: number): Life | undefined
-  /** This end was written. */
+  /** This end is being written. */
   wrote(name: string, writtenMs: number): void
+  /** And was: should it have been removed meanwhile, it is there again. */
+  goesOn(name: string): void
   delete(name: string): void
   /** Its owner is done with it, but it could not be removed. */
   end(name: string): void
@@ -58,8 +60,13 @@ export function lives(clock: Clock): Lives {
     },
 
     wrote(name, writtenMs) {
-      const until = all.get(name)?.until ?? kept(writtenMs)
-      all.set(name, { until, writtenMs, isEnding: false })
+      const { until, isEnding } = all.get(name) ?? { until: kept(writtenMs), isEnding: false }
+      all.set(name, { until, writtenMs, isEnding })
+    },
+
+    goesOn(name) {
+      const life = all.get(name)
+      if (life !== undefined) all.set(name, { ...life, isEnding: false })
     },
 
     delete: (name) => void all.delete(name),

@@ -57,6 +57,7 @@ export function renewals<Item extends RegistryItem, Query, Response>(
         known.wrote(name, writtenMs)
         return resource.expiring({ ...(now?.item ?? item), pathIds: item.pathIds }, writtenMs)
       })
+      known.goesOn(name)
       return true
     } catch (reason) {
       const err = NsmError.from(reason)
