@@ -1,5 +1,6 @@
 import { NsmError, type Code } from '@nsm/sdk/errors.js'
 import type { RegistryItem } from '@nsm/sdk/registry-chain.js'
+import { turns } from '@nsm/sdk/registry/turns.js'
 import type { Known } from './named-objects.ts'
 import { changedObject, collectionPath, isObjectName, newObject, objectPath } from './resource.ts'
 import type { Shared } from './shared.ts'
@@ -17,6 +18,9 @@ export interface Writes<Item> {
 
 /** While others write at the same moment; after that the caller may try again. */
 const maxTries = 10
+/** Writes of one owner at one time, and how many of one may wait: the burst of one does not keep all others waiting. */
+const ownersShare = 16
+const maxWaiting = 1024
 /** Half of what is waited before the second try, on average; twice as long before each further one. */
 const pauseMs = 5
 
@@ -25,7 +29,12 @@ export function writes<Item extends RegistryItem, Query, Response>(
 ): Writes<Item> {
   const { resource, known, client, namespace, clock, random } = shared
   const { what } = resource.kind
+  const shares = turns(maxWaiting, ownersShare)
   const pathOf = (name: string): string => objectPath(resource, { namespace, name })
+
+  function inShare(item: Item | undefined, write: () => Promise<void>): () => Promise<void> {
+    return async () => shares.run(item?.pathIds[0] ?? '', undefined, write)
+  }
 
   /** Learns what is there now, past what the watch has told. */
   async function look(name: string, tries: number): Promise<void> {
@@ -50,13 +59,13 @@ export function writes<Item extends RegistryItem, Query, Response>(
         const now = known.at(namespace, name)
         const item = decide(now)
         if (item === undefined) return
-        const isDone = await attempt(now !== undefined, async () => {
-          const object =
+        const write = async (): Promise<void> =>
+          known.written(
             now === undefined
               ? await client.create(collectionPath(resource, namespace), newObject(resource, namespace, item))
-              : await client.replace(pathOf(name), changedObject(resource, now.object, [now.stored, item]))
-          known.written(object)
-        })
+              : await client.replace(pathOf(name), changedObject(resource, now.object, [now.stored, item])),
+          )
+        const isDone = await attempt(now !== undefined, inShare(item, write))
         if (isDone) return
       }
       throw busy(what, name)
@@ -71,10 +80,11 @@ export function writes<Item extends RegistryItem, Query, Response>(
         if (now === undefined) return
         check(now)
         const { uid = '', resourceVersion = '' } = now.object.metadata
-        const isDone = await attempt(true, async () => {
+        const write = async (): Promise<void> => {
           await client.delete(pathOf(name), { uid, resourceVersion })
           known.removed(now.object)
-        })
+        }
+        const isDone = await attempt(true, inShare(now.item, write))
         if (isDone) return
       }
       throw busy(what, name)

@@ -147,6 +147,28 @@ t.test(
   },
 )
 
+t.test('the burst of one owner leaves room for the calls of others', async (t) => {
+  const { api, replica, alive } = replicaWorld(t)
+  const store = await replica()
+  const release: (() => void)[] = []
+  const posts = (): number => api.calls.filter((call) => call.startsWith('POST')).length
+  api.before = async (call) => {
+    if (call.startsWith('POST')) await new Promise<void>((resolve) => release.push(resolve))
+  }
+  const many = Array.from({ length: 100 }, (_, n) => store.register(ctx, alive(`e${n}`)))
+  await settled()
+  t.equal(posts(), 16)
+  const other = store.register(ctx, alive('other', { pathIds: ['spiffe://k8s.nsm/other'] }))
+  await settled()
+  t.equal(posts(), 17)
+  while (release.length > 0) {
+    release.shift()?.()
+    await settled()
+  }
+  await Promise.all([...many, other])
+  t.equal(store.size, 101)
+})
+
 t.test('a service that was registered again says nothing new and writes nothing', async (t) => {
   const { api, stores } = replicaWorld(t)
   const { networkServices } = stores()

@@ -2,6 +2,7 @@ import { NsmError } from '@nsm/sdk/errors.js'
 import { turns } from '@nsm/sdk/registry/turns.js'
 import fc from 'fast-check'
 import t from 'tap'
+import { settled } from '../../kit/settled.ts'
 
 t.test('one at a time per name, in order, whatever fails or gives up', async () => {
   const call = fc.record({ name: fc.constantFrom('a', 'b'), fails: fc.boolean(), givesUp: fc.boolean() })
@@ -52,4 +53,28 @@ t.test('nothing is left of a name whose calls are over', async (t) => {
       code: 'CANCELLED',
     },
   )
+})
+
+t.test('a few at once, the others in order', async (t) => {
+  const queue = turns(2, 2)
+  const begun: number[] = []
+  const finish: (() => void)[] = []
+  const run = (n: number): Promise<void> =>
+    queue.run('a', undefined, async () => {
+      begun.push(n)
+      await new Promise<void>((resolve) => finish.push(resolve))
+    })
+  const calls = [run(0), run(1), run(2), run(3)]
+  await t.rejects(run(4), { code: 'RESOURCE_EXHAUSTED', message: '2 calls already wait for a' })
+  await settled()
+  t.same(begun, [0, 1])
+  finish.shift()?.()
+  await settled()
+  t.same(begun, [0, 1, 2])
+  while (finish.length > 0) {
+    finish.shift()?.()
+    await settled()
+  }
+  await Promise.all(calls)
+  t.same(begun, [0, 1, 2, 3])
 })
