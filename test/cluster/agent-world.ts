@@ -49,7 +49,7 @@ const socket = `${socketFolder}/agent.sock`
 /** On the cluster that NSM_CLUSTER names. All of it goes with the test. */
 export async function agentWorld(t: Test): Promise<AgentWorld> {
   const cluster = await connectCluster()
-  const node = cluster.nodes[0]?.name ?? ''
+  const node = cluster.nodes[0].name
   const { kubeconfig } = cluster
   const client = await openApiClient({ kubeconfig, userAgent: 'nsm-test/1', qps: 100, log: silent })
   t.teardown(() => client.close())

@@ -152,7 +152,6 @@ t.test('agents are killed again and again while pods go', async (t) => {
 t.test('kubelet finds the drivers again when it comes back', async (t) => {
   const namespace = await restrictedNamespace(t, 'csi-kubelet')
   const [node] = cluster.nodes
-  if (node === undefined) return
   await startPod(namespace, 'old', node.name)
   await ready(namespace, 'old')
   const uids = [await uidOf(namespace, 'old')]

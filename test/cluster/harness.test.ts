@@ -4,15 +4,22 @@ import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { connectCluster } from './harness/cluster.ts'
+import { connectCluster, type ClusterNode } from './harness/cluster.ts'
 import { CommandError, run } from './harness/command.ts'
 import { busyboxImage } from './harness/image-archive.ts'
 import { layoutOfState, readState, type ClusterState } from './harness/state.ts'
 import { waitFor } from './harness/wait-for.ts'
 
 const cluster = await connectCluster()
+const [one, two] = twoNodes()
 const namespace = `harness-${process.pid}`
 const program = fileURLToPath(new URL('./harness/main.js', import.meta.url))
+
+function twoNodes(): [ClusterNode, ClusterNode] {
+  const [first, second] = cluster.nodes
+  if (second === undefined) throw new Error(`cluster ${cluster.name} has one node: two are needed`)
+  return [first, second]
+}
 
 const labels = (app: string): object => ({ app })
 
@@ -81,8 +88,7 @@ t.before(async () => {
   await waitFor('the service account', async () =>
     cluster.kubectl(['get', 'serviceaccount', 'default', '-n', namespace, '-o', 'name']),
   )
-  const [one, two] = cluster.nodes
-  await cluster.apply([pod('a', one?.name ?? ''), pod('b', two?.name ?? ''), service('a'), service('b')])
+  await cluster.apply([pod('a', one.name), pod('b', two.name), service('a'), service('b')])
   await cluster.wait(['pod', '-n', namespace, 'a', 'b'], 'condition=Ready')
 })
 t.teardown(async () =>
@@ -138,10 +144,7 @@ t.test('a pod reaches itself and the API server through their Services', async (
 t.test('exec, logs and the proxies to pods and nodes work', async (t) => {
   t.equal(await cluster.exec({ namespace, name: 'b', container: 'main' }, ['hostname']), 'b\n')
   t.equal(await cluster.kubectl(['logs', '-n', namespace, 'b']), 'started\n')
-  t.equal(
-    await cluster.kubectl(['get', '--raw', `/api/v1/nodes/${cluster.nodes[0]?.name}/proxy/healthz`]),
-    'ok',
-  )
+  t.equal(await cluster.kubectl(['get', '--raw', `/api/v1/nodes/${one.name}/proxy/healthz`]), 'ok')
 })
 
 t.test('Pod Security and the rights of users are enforced', async (t) => {
@@ -164,8 +167,6 @@ t.test('Pod Security and the rights of users are enforced', async (t) => {
 })
 
 t.test('folders of the host are of the node, not of the machine', async (t) => {
-  const [one, two] = cluster.nodes
-  if (one === undefined || two === undefined) throw new Error('two nodes are needed')
   const folder = `/var/lib/${namespace}`
   await one.run(['mkdir', folder])
   t.teardown(async () => one.run(['rmdir', folder]))
@@ -175,8 +176,6 @@ t.test('folders of the host are of the node, not of the machine', async (t) => {
 })
 
 t.test('pods outlive the daemons of their node', async (t) => {
-  const [, two] = cluster.nodes
-  if (two === undefined) throw new Error('two nodes are needed')
   for (const daemon of [two.kubelet, two.containerd, two.kubeProxy]) await daemon.kill()
   t.equal(two.kubelet.isRunning(), false)
   t.equal(two.containerd.isRunning(), false)
@@ -193,8 +192,6 @@ t.test('pods outlive the daemons of their node', async (t) => {
 })
 
 t.test('a node that lost its power has its pods again', async (t) => {
-  const [, two] = cluster.nodes
-  if (two === undefined) throw new Error('two nodes are needed')
   await two.powerOff()
   t.equal(two.isOn(), false)
   t.equal(two.kubelet.isRunning(), false)
@@ -213,10 +210,7 @@ t.test('pods run while the API server is away', async (t) => {
   t.teardown(async () => cluster.apiServer.start())
   t.equal(cluster.apiServer.isRunning(), false)
   await t.rejects(cluster.kubectl(['get', 'nodes', '--request-timeout=5s']))
-  t.match(
-    await cluster.node(`${cluster.name}-1`).run(['ping', '-c', '1', '-W', '5', address]),
-    ' 0% packet loss',
-  )
+  t.match(await one.run(['ping', '-c', '1', '-W', '5', address]), ' 0% packet loss')
   await cluster.apiServer.start()
   t.match(await cluster.kubectl(['get', 'nodes', '-o', 'name']), /node/)
 })

@@ -13,7 +13,7 @@ process.env['PATH'] = `${path.join(checkout, 'build')}:${process.env['PATH'] ?? 
 t.setTimeout(600_000)
 const cluster = await installedMesh()
 const namespace = `kubectl-test-${process.pid}`
-const node = cluster.nodes[0]?.name ?? ''
+const node = cluster.nodes[0].name
 const service = `kubectl-${process.pid}`
 
 /** What `kubectl nsm` printed, and its exit code. */

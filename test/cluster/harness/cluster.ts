@@ -64,7 +64,7 @@ export interface Cluster {
   readonly controllerManager: Part
   readonly scheduler: Part
   readonly etcd: Part
-  readonly nodes: readonly ClusterNode[]
+  readonly nodes: readonly [ClusterNode, ...ClusterNode[]]
   /** @throws Error of that name when there is none. */
   node(name: string): ClusterNode
   /** Answers what kubectl prints; ends it after 10 min, or with the signal. @throws CommandError, whose `stderr` has kubectl's reason. */
@@ -90,14 +90,16 @@ export interface ClusterEvent {
   readonly involvedObject: { readonly kind: string; readonly name: string }
 }
 
-/** The cluster that is up under this name. @throws when there is none. */
+/** The cluster that is up under this name. @throws when there is none, or none with nodes. */
 export async function connectCluster(name: string = process.env['NSM_CLUSTER'] ?? 'dev'): Promise<Cluster> {
   const state = readState(name)
   if (state?.ready !== true)
     throw new Error(`there is no cluster ${name}: npm run cluster -- --name ${name} up`)
   const layout = layoutOfState(state)
   const tools = await openTools(progress(() => undefined))
-  const nodes = layout.nodes.map((node) => clusterNode(layout, node, tools))
+  const [node, ...others] = layout.nodes.map((one) => clusterNode(layout, one, tools))
+  if (node === undefined) throw new Error(`cluster ${name} is an API server alone: one with nodes is needed`)
+  const nodes: Cluster['nodes'] = [node, ...others]
   const kubectl: Cluster['kubectl'] = async (args, input = '', signal) =>
     runKubectl(layout, tools, args, { input, ...(signal === undefined ? {} : { signal }) })
 
@@ -107,7 +109,7 @@ export async function connectCluster(name: string = process.env['NSM_CLUSTER'] ?
     ...controlParts(layout, tools),
     nodes,
     node(wanted) {
-      const found = nodes.find((node) => node.name === wanted)
+      const found = nodes.find((one) => one.name === wanted)
       if (found === undefined) throw new Error(`cluster ${name} has no node ${wanted}`)
       return found
     },
