@@ -137,10 +137,13 @@ t.test('two processes with the rights of the chart are one registry, also when o
   const other = client('/ns/app/pod/nse', urls[1]).networkServiceEndpoints
   const again = await other.register(soon(), endpoint('a', { pathIds: [] }))
   t.same(again.initialRegistrationTime, initialRegistrationTime)
-  const metrics = await (await fetch(`${ops[1]}/metrics`)).text()
+  let metrics = ''
+  await until('the refresh is written', async () => {
+    metrics = await (await fetch(`${ops[1]}/metrics`)).text()
+    return /nsm_registry_kubernetes_calls_total{operation="replace",code="OK"} \d/.test(metrics)
+  })
   t.match(metrics, 'nsm_registry_objects{kind="network service endpoint"} 2')
   t.match(metrics, 'nsm_registry_kubernetes_up 1')
-  t.match(metrics, /nsm_registry_kubernetes_calls_total{operation="replace",code="OK"} \d/)
   t.notMatch(metrics, 'code="PERMISSION_DENIED"')
   await other.unregister(soon(), endpoint('a'))
   t.equal(await second.stop('SIGTERM'), 0)
