@@ -1,46 +1,61 @@
-import t from 'tap'
-import { endpoint, image, installedMesh, ping, pod, testNamespace } from './installed-mesh.ts'
+import t, { type Test } from 'tap'
+import { endpoint, image, install, installedMesh, ping, pod, testNamespace } from './installed-mesh.ts'
 
 const cluster = await installedMesh()
 const [node] = cluster.nodes
-if (node === undefined) throw new Error('a cluster with nodes is needed')
 
 for (const level of ['restricted', 'baseline', 'privileged'])
   t.test(`Pod Security level ${level}: the pod runs, names included`, async (t) => {
     const namespace = `level-${level}`
-    const service = `names-${level}`
-    const enforced = {
+    const labels = {
       'pod-security.kubernetes.io/enforce': level,
       'pod-security.kubernetes.io/enforce-version': 'latest',
     }
-    await testNamespace(t, cluster, namespace, { labels: enforced })
-    // Serves names of its own: a resolver in the endpoint's pod answers for them.
-    const resolver = {
-      ...(pod({ namespace, name: 'x' }) as { spec: { containers: object[] } }).spec.containers[0],
-      name: 'resolver',
-      image,
-      command: ['/nsm/node', '-e', answering('db.mesh.test', '192.0.2.7')],
-    }
-    const dns = JSON.stringify([{ dns_server_ips: ['172.21.0.0'], search_domains: ['mesh.test'] }])
-    await cluster.apply(
-      endpoint({
-        ...{ namespace, service, node: node.name, cidr: '172.21.0.0/30' },
-        containers: [resolver],
-        env: { NSM_DNS_CONFIGS: dns },
-        spec: { securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] } },
-      }),
-    )
-    await cluster.apply([
-      pod({ namespace, name: 'client', services: `kernel://${service}/nsm-1`, node: node.name }),
-    ])
-    await cluster.wait(['pod', 'client', '-n', namespace], 'condition=Ready')
-    t.match(await ping(cluster, { namespace, name: 'client' }), /3 of 3 answered/)
-    const lookUp = async (name: string): Promise<string> =>
-      cluster.exec({ namespace, name: 'client', container: 'app' }, ['/nsm/node', '-e', looking(name)])
-    t.equal(await lookUp('db.mesh.test'), '192.0.2.7', 'a name of the service')
-    t.equal(await lookUp('db'), '192.0.2.7', 'a short one, by its search domain')
-    t.equal(await lookUp('kubernetes.default.svc.cluster.local'), await clusterIp(), 'a name of the cluster')
+    await testNamespace(t, cluster, namespace, { labels })
+    await connects(t, namespace, node.name)
   })
+
+t.test('what no label demands: every namespace gets what level restricted takes', async (t) => {
+  t.teardown(async () => install(cluster))
+  await install(cluster, 'sidecar.podSecurity=restricted')
+  const namespace = 'level-of-none'
+  await testNamespace(t, cluster, namespace)
+  await connects(t, namespace, node.name)
+  // An API server that is to enforce a level warns of each pod that would not meet it.
+  const enforce = ['label', 'namespace', namespace, 'pod-security.kubernetes.io/enforce=restricted']
+  await cluster.kubectl([...enforce, '--dry-run=server', '--warnings-as-errors'])
+})
+
+/** An endpoint that serves names, a client, packets and names between them. */
+async function connects(t: Test, namespace: string, onNode: string): Promise<void> {
+  const service = `names-${namespace}`
+  // Serves names of its own: a resolver in the endpoint's pod answers for them.
+  const resolver = {
+    ...(pod({ namespace, name: 'x' }) as { spec: { containers: object[] } }).spec.containers[0],
+    name: 'resolver',
+    image,
+    command: ['/nsm/node', '-e', answering('db.mesh.test', '192.0.2.7')],
+  }
+  const dns = JSON.stringify([{ dns_server_ips: ['172.21.0.0'], search_domains: ['mesh.test'] }])
+  await cluster.apply(
+    endpoint({
+      ...{ namespace, service, node: onNode, cidr: '172.21.0.0/30' },
+      containers: [resolver],
+      env: { NSM_DNS_CONFIGS: dns },
+      spec: { securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '0' }] } },
+    }),
+  )
+  await cluster.apply([
+    pod({ namespace, name: 'client', services: `kernel://${service}/nsm-1`, node: onNode }),
+  ])
+  await cluster.wait(['pod', 'client', '-n', namespace], 'condition=Ready')
+  t.match(await ping(cluster, { namespace, name: 'client' }), /3 of 3 answered/)
+  const lookUp = async (name: string): Promise<string> =>
+    cluster.exec({ namespace, name: 'client', container: 'app' }, ['/nsm/node', '-e', looking(name)])
+  t.equal(await lookUp('db.mesh.test'), '192.0.2.7', 'a name of the service')
+  t.equal(await lookUp('db'), '192.0.2.7', 'a short one, by its search domain')
+  t.equal(await lookUp('kubernetes.default.svc.cluster.local'), await clusterIp(), 'a name of the cluster')
+}
 
 async function clusterIp(): Promise<string> {
   return cluster.kubectl([
