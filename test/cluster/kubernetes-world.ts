@@ -2,16 +2,10 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
-import { openApiClient } from '@nsm/kubernetes/open-client.js'
-import { silent } from '@nsm/sdk/log.js'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
-import { controlPlaneOf, startApiServer } from './harness/control-plane.ts'
-import { stopDaemon } from './harness/daemon.ts'
-import { down, up } from './harness/lifecycle.ts'
 import { pkiFile } from './harness/pki.ts'
-import { progress } from './harness/progress.ts'
-import { openTools } from './harness/tools.ts'
+import { ownApiServer, type RestartableApiServer } from './own-api-server.ts'
 
 /** One rule of RBAC; `namespace` undefined = in the whole cluster. */
 export interface Rights {
@@ -30,34 +24,26 @@ export interface PodAccess {
   readonly kubeconfig: string
 }
 
-/** An API server that a test may restart. */
-export interface KubernetesWorld {
+/** An API server with accounts that have no more rights than they need. */
+export interface KubernetesWorld extends RestartableApiServer {
   /** Of an administrator. */
   readonly client: ApiClient
   readonly kubeconfig: string
   /** A service account of `nsm-system` with these rights and no others. */
   account(t: Test, name: string, rights: readonly Rights[]): Promise<PodAccess>
-  stopApiServer(): Promise<void>
-  startApiServer(): Promise<void>
 }
 
 const namespace = 'nsm-system'
 
 /** Starts an API server without nodes, until the test file ends. */
 export async function kubernetesWorld(t: Test, prefix: string): Promise<KubernetesWorld> {
-  const name = `${prefix}-${process.pid}`
-  const report = progress((line) => t.comment(line))
-  t.teardown(async () => down(name))
-  const layout = await up({ name, nodes: 0, progress: report })
-  const tools = await openTools(report, '1.37')
-  const { kubeconfig } = layout
-  const client = await openApiClient({ kubeconfig, userAgent: 'test', qps: 1000, log: silent })
-  t.teardown(() => client.close())
+  const { layout, client, restart } = await ownApiServer(t, prefix)
   await client.create('/api/v1/namespaces', { metadata: { name: namespace } })
 
   return {
+    ...restart,
     client,
-    kubeconfig,
+    kubeconfig: layout.kubeconfig,
     async account(t, name, rights) {
       await grant(client, name, rights)
       const { status } = await client.create<TokenRequest>(
@@ -76,8 +62,6 @@ export async function kubernetesWorld(t: Test, prefix: string): Promise<Kubernet
       await writeFile(file, kubeconfigText(cluster, { token }))
       return { env, serviceAccountFolder: folder, kubeconfig: file }
     },
-    stopApiServer: async () => stopDaemon(controlPlaneOf(layout, tools).apiServer),
-    startApiServer: async () => startApiServer(layout, tools),
   }
 }
 

@@ -11,12 +11,7 @@ import { silent } from '@nsm/sdk/log.js'
 import type { Test } from 'tap'
 import { parse } from 'yaml'
 import { until } from '../kit/until.ts'
-import { run } from './harness/command.ts'
-import { controlPlaneOf, startApiServer } from './harness/control-plane.ts'
-import { stopDaemon } from './harness/daemon.ts'
-import { down, up } from './harness/lifecycle.ts'
-import { progress } from './harness/progress.ts'
-import { openTools } from './harness/tools.ts'
+import { ownApiServer, type RestartableApiServer } from './own-api-server.ts'
 
 /** Where the registries of a test write. */
 export const namespace = 'nsm-system'
@@ -25,7 +20,7 @@ export const endpointsPath: string = `${resources}/namespaces/${namespace}/netwo
 export const servicesPath: string = `${resources}/namespaces/${namespace}/networkservices`
 
 /** An API server of its own, since a registry finds the objects of all namespaces. */
-export interface RegistryWorld {
+export interface RegistryWorld extends RestartableApiServer {
   /** Of an administrator. */
   readonly client: ApiClient
   readonly kubeconfig: string
@@ -35,21 +30,13 @@ export interface RegistryWorld {
   clear(): Promise<void>
   /** Answers what it prints. */
   kubectl(args: readonly string[]): Promise<string>
-  stopApiServer(): Promise<void>
-  startApiServer(): Promise<void>
 }
 
 const crds = ['networkservices', 'networkserviceendpoints']
 
 export async function registryWorld(t: Test): Promise<RegistryWorld> {
-  const name = `registry-${process.pid}`
-  const report = progress((line) => t.comment(line))
-  t.teardown(async () => down(name))
-  const layout = await up({ name, nodes: 0, progress: report })
-  const tools = await openTools(report, '1.37')
+  const { layout, client, kubectl, restart } = await ownApiServer(t, 'registry')
   const { kubeconfig } = layout
-  const client = await openApiClient({ kubeconfig, userAgent: 'test', qps: 1000, log: silent })
-  t.teardown(() => client.close())
   for (const plural of crds) {
     const file = new URL(`../../../charts/nsm/crds/${plural}.yaml`, import.meta.url)
     const crd = parse(await readFile(file, 'utf8')) as KubernetesObject
@@ -70,8 +57,10 @@ export async function registryWorld(t: Test): Promise<RegistryWorld> {
   })
 
   return {
+    ...restart,
     client,
     kubeconfig,
+    kubectl,
     async replica(t, options = {}) {
       const mine = await openApiClient({
         kubeconfig,
@@ -100,8 +89,5 @@ export async function registryWorld(t: Test): Promise<RegistryWorld> {
       for (const one of [namespace, 'app'])
         for (const plural of crds) await client.delete(`${resources}/namespaces/${one}/${plural}`)
     },
-    kubectl: async (args) => run([...tools.component('kubectl'), '--kubeconfig', kubeconfig, ...args]),
-    stopApiServer: async () => stopDaemon(controlPlaneOf(layout, tools).apiServer),
-    startApiServer: async () => startApiServer(layout, tools),
   }
 }

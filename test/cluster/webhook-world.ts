@@ -6,17 +6,12 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
-import { openApiClient } from '@nsm/kubernetes/open-client.js'
-import { silent } from '@nsm/sdk/log.js'
 import type { Test } from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { run } from './harness/command.ts'
-import { controlPlaneOf, startApiServer } from './harness/control-plane.ts'
-import { stopDaemon } from './harness/daemon.ts'
 import type { Layout } from './harness/layout.ts'
-import { down, up } from './harness/lifecycle.ts'
-import { progress } from './harness/progress.ts'
-import { checkout, openTools, type Tools } from './harness/tools.ts'
+import { checkout, type Tools } from './harness/tools.ts'
+import { ownApiServer, type RestartableApiServer } from './own-api-server.ts'
 
 /** The release's namespace. */
 export const release = 'nsm-system'
@@ -33,7 +28,7 @@ export interface Replica {
 }
 
 /** An API server of its own with the chart's webhook configuration, policies and rights. Pods are made and never run. */
-export interface WebhookWorld {
+export interface WebhookWorld extends RestartableApiServer {
   readonly client: ApiClient
   /** Address of this machine that the API server reaches. */
   readonly address: string
@@ -42,23 +37,14 @@ export interface WebhookWorld {
   replica(): Promise<Replica>
   /** A namespace where pods can be made. */
   namespace(name: string, metadata?: object): Promise<void>
-  stopApiServer(): Promise<void>
-  startApiServer(): Promise<void>
 }
 
 export async function webhookWorld(t: Test): Promise<WebhookWorld> {
-  const name = `webhook-${process.pid}`
-  const report = progress((line) => t.comment(line))
-  t.teardown(async () => down(name))
-  const layout = await up({ name, nodes: 0, progress: report })
-  const tools = await openTools(report, '1.37')
-  const { kubeconfig, hostAddress: address } = layout
-  const client = await openApiClient({ kubeconfig, userAgent: 'test', qps: 1_000, log: silent })
-  t.teardown(() => client.close())
+  const own = await ownApiServer(t, 'webhook')
+  const { layout, client, restart } = own
+  const { hostAddress: address } = layout
   const kubectl = async (args: readonly string[], input?: unknown): Promise<string> =>
-    run([...tools.component('kubectl'), '--kubeconfig', kubeconfig, ...args], {
-      ...(input === undefined ? {} : { input: JSON.stringify(input) }),
-    })
+    own.kubectl(args, input === undefined ? '' : JSON.stringify(input))
   const namespace = async (one: string, metadata: object = {}): Promise<void> => {
     await client.create('/api/v1/namespaces', object('v1', 'Namespace', { name: one, ...metadata }))
     // Nobody else makes it here.
@@ -66,13 +52,14 @@ export async function webhookWorld(t: Test): Promise<WebhookWorld> {
     await client.create(`/api/v1/namespaces/${one}/serviceaccounts`, account)
   }
   await namespace(release)
-  const { applied, env } = await chartParts(tools)
+  const { applied, env } = await chartParts(own.tools)
   await kubectl(['apply', '-f', '-'], { apiVersion: 'v1', kind: 'List', items: applied })
   const folder = await mkdtemp(join(tmpdir(), 'nsm-webhook-world-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
   const access = await accountConfig(client, layout, folder)
   let replicas = 0
   return {
+    ...restart,
     client,
     address,
     kubectl,
@@ -81,8 +68,6 @@ export async function webhookWorld(t: Test): Promise<WebhookWorld> {
       replicas += 1
       return startReplica(t, { client, address, number: replicas, env: { ...env, KUBECONFIG: access } })
     },
-    stopApiServer: async () => stopDaemon(controlPlaneOf(layout, tools).apiServer),
-    startApiServer: async () => startApiServer(layout, tools),
   }
 }
 
