@@ -3,7 +3,7 @@ import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Terminal } from '../output/terminal.ts'
 import { absent } from './absent.ts'
-import { listAt } from './fields.ts'
+import { at, listAt } from './fields.ts'
 import { isReady } from './pods.ts'
 
 /** The annotation that parts on nodes see as a file. */
@@ -24,6 +24,8 @@ export interface LeaveOptions {
   readonly waitMs: number
   /** Time between two looks; default 1 s. */
   readonly lookMs?: number
+  /** How long a pod has to be not ready to count as having answered; default 6 s, more than the time between two probes. */
+  readonly settledMs?: number
 }
 
 /**
@@ -71,14 +73,35 @@ export async function removeNamespace(client: ApiClient, name: string): Promise<
 async function emptyPods(options: LeaveOptions): Promise<string> {
   const { client } = options
   const patch = { metadata: { annotations: { [leaveAnnotation]: 'true' } } }
-  for (const pod of await podsOf(options, 'forwarder', 'agent'))
-    await client
-      .patch(`/api/v1/namespaces/${client.namespace}/pods/${pod.metadata.name ?? ''}`, patch, 'merge')
-      .catch(absent)
-  const ready = async (): Promise<readonly KubernetesObject[]> =>
-    (await podsOf(options, 'forwarder', 'agent')).filter(isReady)
-  const left = await untilNone(options, ready)
+  const asked = new Set<string>()
+  const hasAnswered = answers(options.settledMs ?? 6_000)
+  const left = await untilNone(options, async () => {
+    const pods = await podsOf(options, 'forwarder', 'agent')
+    for (const { metadata } of pods) {
+      const name = metadata.name ?? ''
+      if (asked.has(name)) continue
+      await client.patch(`/api/v1/namespaces/${client.namespace}/pods/${name}`, patch, 'merge').catch(absent)
+      asked.add(name)
+    }
+    return pods.filter((pod) => !hasAnswered(pod))
+  })
   return left.length === 0 ? '' : `these did not answer in time: ${namesOf(left)}`
+}
+
+/**
+ * Tells, look by look, whether a pod has answered: it was ready and is not any more, for longer than one probe that a busy node has missed.
+ * One that was not ready before says nothing yet, and one in which nothing runs never will.
+ */
+function answers(settledMs: number): (pod: KubernetesObject) => boolean {
+  const unreadySince = new Map<string, number>()
+  return (pod) => {
+    const name = pod.metadata.name ?? ''
+    const containers = listAt(pod, 'status', 'containerStatuses')
+    if (isReady(pod)) unreadySince.set(name, Infinity)
+    else if (!containers.some((one) => at(one, 'state', 'running') !== undefined)) return true
+    else if (unreadySince.get(name) === Infinity) unreadySince.set(name, performance.now())
+    return performance.now() - (unreadySince.get(name) ?? Infinity) >= settledMs
+  }
 }
 
 /**
@@ -129,15 +152,18 @@ async function podsOf(
   return pods.filter(({ metadata }) => parts.includes(metadata.labels?.[partLabel] ?? ''))
 }
 
-/** Looks until there are none, or the time is over; answers what is left. */
+/** Looks until there are none, or the time is over; answers what is left. A look that fails is repeated. @throws what the last one failed with */
 async function untilNone(
   { signal, waitMs, lookMs = 1_000 }: LeaveOptions,
   look: () => Promise<readonly KubernetesObject[]>,
 ): Promise<readonly KubernetesObject[]> {
-  const end = Date.now() + waitMs
+  const end = performance.now() + waitMs
   for (;;) {
-    const left = await look()
-    if (left.length === 0 || Date.now() >= end) return left
+    const isLast = performance.now() >= end
+    const left = await look().catch((err: unknown) => {
+      if (isLast) throw err
+    })
+    if (left !== undefined && (left.length === 0 || isLast)) return left
     await pause(lookMs, undefined, { signal })
   }
 }

@@ -9,6 +9,9 @@ const namespace = 'uninstalled'
 const services = `kernel://${namespace}/nsm-1`
 const interfaces = ['/nsm/node', '-p', 'Object.keys(os.networkInterfaces()).sort().join()']
 
+/** Of the node's agents, those that have ended included. */
+const lastWords = 'tail -n 20 /var/log/pods/nsm-system_agent-*/agent/*.log 2>&1 || true'
+
 /** Of the whole cluster, by what each object of the chart is labelled with. */
 const kinds = [
   'mutatingwebhookconfigurations,validatingadmissionpolicies,validatingadmissionpolicybindings,csidrivers',
@@ -47,7 +50,13 @@ t.test('an uninstallation leaves nothing, while pods go on that use the mesh', a
   t.equal(await cluster.kubectl(['get', rest, '-n', system, ...selector]), '')
 
   // Its volumes are unmounted by an agent that has stayed for that.
-  await cluster.kubectl(['delete', 'namespace', namespace, '--timeout=120s'])
+  try {
+    await cluster.kubectl(['delete', 'namespace', namespace, '--timeout=120s'])
+  } catch (err) {
+    t.comment(await cluster.kubectl(['get', 'pods', '--all-namespaces', '-o', 'wide']))
+    for (const one of cluster.nodes) t.comment(await one.run(['sh', '-c', lastWords]))
+    throw err
+  }
   await cluster.kubectl(['delete', 'namespace', system, '--timeout=120s'])
   for (const one of cluster.nodes) {
     const mounts = await one.run(['cat', '/proc/self/mounts'])

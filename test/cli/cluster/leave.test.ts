@@ -15,17 +15,18 @@ const named = (name: string, where = namespace): KubernetesObject => ({
   metadata: { name, namespace: where },
 })
 
-/** A pod of the mesh that is ready, or not. */
-function podOf(part: string, name: string, ready = true): KubernetesObject {
+/** A pod of the mesh that is ready, or not, or in which nothing runs. */
+function podOf(part: string, name: string, how: 'ready' | 'unready' | 'crashed' = 'ready'): KubernetesObject {
   const labels = { 'app.kubernetes.io/name': 'nsm', 'app.kubernetes.io/component': part }
-  const conditions = [{ type: 'Ready', status: ready ? 'True' : 'False' }]
-  return { metadata: { name, namespace, labels }, status: { conditions } }
+  const conditions = [{ type: 'Ready', status: how === 'ready' ? 'True' : 'False' }]
+  const state = how === 'crashed' ? { waiting: { reason: 'CrashLoopBackOff' } } : { running: {} }
+  return { metadata: { name, namespace, labels }, status: { conditions, containerStatuses: [{ state }] } }
 }
 
 async function installation(t: Test) {
   const { server, client } = await serverAndClient(t)
   const { store } = server
-  for (const pod of [podOf('forwarder', 'f-1'), podOf('forwarder', 'f-2', false), podOf('agent', 'a-1')])
+  for (const pod of [podOf('forwarder', 'f-1'), podOf('forwarder', 'f-2', 'crashed'), podOf('agent', 'a-1')])
     store.put(pods, pod)
   store.put(pods, podOf('registry', 'r-1'))
   store.put(pods, { ...named('other'), status: { conditions: [{ type: 'Ready', status: 'True' }] } })
@@ -46,6 +47,7 @@ async function installation(t: Test) {
       signal: new AbortController().signal,
       waitMs: 2_000,
       lookMs: 5,
+      settledMs: 400,
       testNamespace,
     })
   return { server, store, said, leave }
@@ -60,7 +62,7 @@ t.test('forwarders leave, the registry ends, and what it has written goes', asyn
       ['agent', 'a-1'],
     ] as const)
       if (method === 'PATCH' && path.endsWith(`/${name}`))
-        setTimeout(() => store.put(pods, podOf(part, name, false)), 20)
+        setTimeout(() => store.put(pods, podOf(part, name, 'unready')), 20)
     if (method === 'DELETE' && path.endsWith('/deployments/registry'))
       setTimeout(() => store.remove(pods, namespace, 'r-1'), 20)
     return false
@@ -114,4 +116,46 @@ t.test('what does not work is told, and the rest is done', async (t) => {
   t.equal(said[2], 'ok the registry ends', 'it was gone already')
   t.match(said[3], /^what was registered is deleted: .*not allowed/)
   t.equal(said.length, 4)
+})
+
+t.test('only a pod that was ready, and stays as it is then, has answered', async (t) => {
+  const { server, store, said, leave } = await installation(t)
+  store.put(pods, podOf('agent', 'a-1', 'unready'))
+  const steps: string[] = []
+  const becomes = (how: 'ready' | 'unready', afterMs: number): void =>
+    void setTimeout(() => {
+      steps.push(how)
+      store.put(pods, podOf('agent', 'a-1', how))
+    }, afterMs)
+  server.intercept = ({ method, path }) => {
+    if (method === 'PATCH' && path.endsWith('/f-1')) store.put(pods, podOf('forwarder', 'f-1', 'unready'))
+    // It starts when it is asked, misses one probe, and has read then that it is to leave.
+    if (method === 'PATCH' && path.endsWith('/a-1'))
+      for (const [i, how] of (['ready', 'unready', 'ready', 'unready'] as const).entries())
+        becomes(how, 100 + i * 30)
+    if (method === 'DELETE' && path.endsWith('/a-1')) steps.push('deleted')
+    if (method === 'DELETE' && path.endsWith('/deployments/registry')) store.remove(pods, namespace, 'r-1')
+    return false
+  }
+  await leave()
+  t.equal(said[0], 'ok interfaces are removed from pods')
+  t.same(steps, ['ready', 'unready', 'ready', 'unready', 'deleted'])
+})
+
+t.test('a look that fails is repeated', async (t) => {
+  const { server, store, said, leave } = await installation(t)
+  store.put(pods, podOf('agent', 'a-1', 'crashed'))
+  store.put(pods, podOf('forwarder', 'f-1', 'crashed'))
+  store.remove(pods, namespace, 'r-1')
+  let isRefused = true
+  server.intercept = ({ method, path }, res) => {
+    if (method !== 'PATCH' || !path.endsWith('/f-1') || !isRefused) return false
+    isRefused = false
+    status(res, 500, 'InternalError', 'etcdserver: leader changed')
+    return true
+  }
+  await leave()
+  t.equal(said[0], 'ok interfaces are removed from pods')
+  const asked = server.calls.filter(({ method, path }) => method === 'PATCH' && path.endsWith('/f-1'))
+  t.equal(asked.length, 2)
 })
