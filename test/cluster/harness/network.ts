@@ -43,8 +43,10 @@ export async function makeNetwork(layout: Layout): Promise<void> {
 
 /** Gives a node a new network namespace on the switch, with routes to the pods of the others. */
 export async function makeNodeNetwork(layout: Layout, node: NodeLayout): Promise<void> {
+  const port = `node-${node.number}`
   await addNetns(node.netns)
-  await plug(layout, `node-${node.number}`, node.netns, node.address)
+  await unplug(layout, port)
+  await plug(layout, port, node.netns, node.address)
   for (const setting of ['net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']) {
     await run(['nsenter', `--net=/run/netns/${node.netns}`, 'sysctl', '-qw', setting])
   }
@@ -63,6 +65,17 @@ async function plug(layout: Layout, port: string, netns: string, address: string
   await ipIn(netns, 'address', 'add', `${address}/24`, 'dev', 'eth0')
   await ipIn(netns, 'link', 'set', 'eth0', 'up')
   await ipIn(layout.switchNetns, 'link', 'set', port, 'master', 'bridge', 'up')
+}
+
+/** The kernel clears up a namespace that is gone when it gets to it, and the port that led there with it. */
+async function unplug(layout: Layout, port: string): Promise<void> {
+  const isThere = async (): Promise<boolean> =>
+    (await ipIn(layout.switchNetns, '-o', 'link', 'show')).includes(` ${port}@`)
+  if (!(await isThere())) return
+  await ipIn(layout.switchNetns, 'link', 'delete', port).catch(async (err: unknown) => {
+    // It may have got to it just now.
+    if (await isThere()) throw err
+  })
 }
 
 async function route(netns: string, node: NodeLayout): Promise<void> {
