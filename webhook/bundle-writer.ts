@@ -1,5 +1,6 @@
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Logger } from '@nsm/sdk/log.js'
+import { absent } from '@nsm/kubernetes/absent.js'
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { objectOf, textOf } from './json.ts'
 
@@ -98,11 +99,6 @@ async function writeOnce(
   await client.patch(path, [version, ...bundles], 'json')
   log.info({ configuration: name }, 'CA bundle written')
   return true
-}
-
-function absent(err: unknown): undefined {
-  if (NsmError.from(err).code === 'NOT_FOUND') return undefined
-  throw err
 }
 
 /** Places of the webhooks that call the Service and have another bundle. */

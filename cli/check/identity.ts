@@ -1,6 +1,6 @@
 import { defineConfig } from '@nsm/sdk/process/config.js'
 import { duration } from '@nsm/sdk/process/variables.js'
-import { absent } from '../cluster/absent.ts'
+import { absent } from '@nsm/kubernetes/absent.js'
 import { authoritiesIn, expiryMs } from '../cluster/certificates.ts'
 import { envOf } from '../cluster/pods.ts'
 import { listAt, textAt } from '../cluster/fields.ts'

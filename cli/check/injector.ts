@@ -1,5 +1,5 @@
 import type { Cluster, Item } from '../cluster/cluster.ts'
-import { absent } from '../cluster/absent.ts'
+import { absent } from '@nsm/kubernetes/absent.js'
 import { at } from '../cluster/fields.ts'
 import { webhookName } from '../cluster/names.ts'
 

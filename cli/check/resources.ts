@@ -1,4 +1,4 @@
-import { absent } from '../cluster/absent.ts'
+import { absent } from '@nsm/kubernetes/absent.js'
 import { at, listAt, textAt } from '../cluster/fields.ts'
 import type { Cluster, Item } from '../cluster/cluster.ts'
 import type { Check } from './check.ts'

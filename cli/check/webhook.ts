@@ -1,5 +1,5 @@
 import type { X509Certificate } from 'node:crypto'
-import { absent } from '../cluster/absent.ts'
+import { absent } from '@nsm/kubernetes/absent.js'
 import { authoritiesIn, certificatesIn, expiryMs } from '../cluster/certificates.ts'
 import { at, listAt, textAt } from '../cluster/fields.ts'
 import { readyPods } from '../cluster/installation.ts'

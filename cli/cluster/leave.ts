@@ -2,7 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { ApiClient, KubernetesObject } from '@nsm/kubernetes/api-client.js'
 import { NsmError } from '@nsm/sdk/errors.js'
 import type { Terminal } from '../output/terminal.ts'
-import { absent } from './absent.ts'
+import { absent } from '@nsm/kubernetes/absent.js'
 import { at, listAt } from './fields.ts'
 import { isReady } from './pods.ts'
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { NsmError } from '@nsm/sdk/errors.js'
 import { parseNsUrls } from '@nsm/api/nsurl.js'
-import { absent } from '../cluster/absent.ts'
+import { absent } from '@nsm/kubernetes/absent.js'
 import { connectionsOf } from '../cluster/connections.ts'
 import { eventsIn } from '../cluster/events.ts'
 import { listAt, textAt } from '../cluster/fields.ts'
